@@ -1,0 +1,1 @@
+"""Overnight hyperparameter sweeps on one workstation, with a reason for every trial's end."""

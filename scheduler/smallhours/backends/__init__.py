@@ -1,0 +1,1 @@
+"""What runs trials: real processes (with or without Ray), or a simulation."""

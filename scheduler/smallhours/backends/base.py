@@ -1,0 +1,125 @@
+"""The two seams below the core: `Backend` runs attempts, `Launcher` gives their processes a place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from smallhours.core.actions import Start, Stop
+from smallhours.core.events import Event
+from smallhours.core.trial import AttemptKey
+
+#: Hands an event to the core; may be called from any thread.
+Post = Callable[[Event], None]
+
+
+class Backend(Protocol):
+    """Runs attempts and says what became of them.
+
+    For every `start` there is exactly one `ProcessExited`, last of all events of that attempt,
+    whatever happens to the processes in between, unless `BackendLost` was posted.
+    """
+
+    async def open(self, post: Post) -> None:
+        """Get ready; posts `BackendReady` once attempts can be started."""
+        ...
+
+    def open_study(self, study: int) -> None:
+        """Warm up what the study's attempts will need."""
+        ...
+
+    def close_study(self, study: int) -> None:
+        """Let go of what the study's attempts needed."""
+        ...
+
+    def start(self, order: Start) -> None:
+        """Run an attempt; posts what happens to it."""
+        ...
+
+    def stop(self, order: Stop) -> None:
+        """Pass on to the attempt's process that it must end."""
+        ...
+
+    def dump_stack(self, key: AttemptKey) -> None:
+        """Have the process write the stacks of its threads."""
+        ...
+
+    def signal(self, key: AttemptKey, signal: Literal["SIGTERM", "SIGKILL"]) -> None:
+        """Send a signal to the process group of the attempt."""
+        ...
+
+    def settled(self) -> None:
+        """Say that nothing more will be started until the next event (and nobody need wait)."""
+        ...
+
+    async def close(self) -> None:
+        """Let everything go; afterwards no process of the backend lives."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """What a launcher hands to a slot: where the study's zygote listens, and the order for it."""
+
+    key: AttemptKey
+    #: Address of the zygote (``unix:/path``).
+    zygote: str
+    #: The order as the zygote takes it: JSON-able, see docs/internals.md.
+    order: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotReturn:
+    """What a slot knows of how an attempt's process ended (worker/slot.py makes it)."""
+
+    key: AttemptKey
+    exit_code: int | None = None
+    signal: int | None = None
+    lost_parent: Literal["slot", "zygote", "raylet"] | None = None
+    zygote_died: bool = False
+    #: The death note as JSON data, where there is one.
+    note: dict[str, Any] | None = None
+    stderr: str = ""
+    fault: str = ""
+    detail: str = ""
+    #: Facts for debugging and benchmarks: monotonic times of start, fork, exit.
+    times: dict[str, float] = field(default_factory=dict)
+
+
+class Launcher(Protocol):
+    """Gives processes a place: Ray Tune's slots, or threads of the engine."""
+
+    #: Name for people and the ledger: ``ray`` or ``local``.
+    name: str
+
+    def open(
+        self,
+        slots: int,
+        directory: str,
+        ready: Callable[[], None],
+        returned: Callable[[SlotReturn], None],
+        lost: Callable[[str], None],
+    ) -> None:
+        """Start up in the background; returns at once.
+
+        Args:
+            slots: How many attempts may run at a time.
+            directory: A private directory (short path) for sockets and temporary files.
+            ready: Called once, from any thread, when `start` will be served.
+            returned: Called once for each started attempt, from any thread.
+            lost: Called with words when the launcher can't go on.
+        """
+        ...
+
+    def start(self, placed: Placed) -> None:
+        """Give the attempt the next free slot; the caller never starts more than `slots`."""
+        ...
+
+    def settled(self) -> None:
+        """Nothing will be started until the next return (a slot need not wait for it)."""
+        ...
+
+    def close(self) -> None:
+        """Let all slots go; blocks until their processes are gone (at most some seconds)."""
+        ...

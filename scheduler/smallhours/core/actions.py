@@ -1,0 +1,129 @@
+"""What the machine wants done, in order; the engine does it and decides nothing.
+
+Before anything but a `Record` is carried out, every record before it is durable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from smallhours.core.facts import Fact
+from smallhours.core.spec import Params
+from smallhours.core.trial import AttemptKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Append the fact to the ledger."""
+
+    fact: Fact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenStudy:
+    """A study will want processes and suggestions soon: warm them up."""
+
+    study: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseStudy:
+    """Nothing more is wanted of a study: its processes and its search may go."""
+
+    study: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """Have the search propose the configuration of a trial; answer with `Suggested`."""
+
+    study: int
+    trial: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tell:
+    """Tell the search how a trial of its own ended."""
+
+    study: int
+    trial: int
+    #: ``worst``: complete, with the worst value seen so far.
+    outcome: Literal["complete", "pruned", "fail", "worst"]
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumePoint:
+    """A checkpoint to go on from."""
+
+    step: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Run an attempt."""
+
+    key: AttemptKey
+    params: Params
+    seed: int
+    #: Newest first; the process takes the first good one.
+    resume: tuple[ResumePoint, ...]
+    #: The study's best score when it starts; None: none yet.
+    best_known: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Ask an attempt's process to end at its next report or checkpoint."""
+
+    key: AttemptKey
+    #: ``checkpoint``: save first, where the trial saves checkpoints.
+    how: Literal["now", "checkpoint"]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DumpStack:
+    """Have an attempt's process write the stacks of its threads."""
+
+    key: AttemptKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """Send a signal to an attempt's process group."""
+
+    key: AttemptKey
+    signal: Literal["SIGTERM", "SIGKILL"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveCheckpoint:
+    """Delete a checkpoint."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Answer a request from the inbox."""
+
+    request: str
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """Nothing is left to do, or the engine was told to end: leave."""
+
+    #: ``dry``: the queue is empty.
+    cause: str
+
+
+Action: TypeAlias = (
+    Record | OpenStudy | CloseStudy | Ask | Tell | Start | Stop | DumpStack | Signal
+    | RemoveCheckpoint | Answer | Finish
+)  # fmt: skip

@@ -1,0 +1,233 @@
+"""What the ledger keeps: facts in the past tense, appended and never changed.
+
+The state of the machine is a function of these and nothing else: `State.apply` is the only place
+that changes it, in a running engine and after a restart alike.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from smallhours.core.reasons import Reason
+from smallhours.core.spec import Dimension, Params, StoredNumber, StudySpec
+from smallhours.core.trial import AttemptKey, Role
+
+
+class _Fact(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """What all facts share: a tag under the key ``kind``."""
+
+
+class SessionStarted(_Fact, frozen=True, kw_only=True, tag="session_started"):
+    """An engine took the ledger."""
+
+    session: int
+    pid: int
+    boot_id: str
+    version: str
+    #: Its private directory below /tmp (sockets, Ray's files).
+    directory: str
+    backend: str
+    #: How the session before ended, as far as the supervisor saw; empty: not known.
+    before: str = ""
+
+
+class SessionEnded(_Fact, frozen=True, kw_only=True, tag="session_ended"):
+    """The engine let the ledger go in good order."""
+
+    session: int
+    cause: str
+
+
+class StudyAdded(_Fact, frozen=True, kw_only=True, tag="study_added"):
+    """A study joined the queue."""
+
+    study: int
+    spec: StudySpec
+    #: Directory name of the copied code below ``snapshots/``.
+    snapshot: str
+    #: Hash of the study's own code.
+    digest: str
+    #: The file it was read from.
+    source: str
+    #: Module name and working directory that trials see.
+    module: str
+    cwd: str
+
+
+class StudyAmended(_Fact, frozen=True, kw_only=True, tag="study_amended"):
+    """Keys that may change were changed by adding the study again."""
+
+    study: int
+    spec: StudySpec
+
+
+class StudyRetired(_Fact, frozen=True, kw_only=True, tag="study_retired"):
+    """A newer study took its name; it is known as ``name@study`` from then on."""
+
+    study: int
+
+
+class StudyEnded(_Fact, frozen=True, kw_only=True, tag="study_ended"):
+    """Nothing of the study is left to do."""
+
+    study: int
+    outcome: Literal["done", "cancelled", "budget"]
+    #: Trial number of the winner; None where nothing completed.
+    winner: int | None
+
+
+class StudyHalted(_Fact, frozen=True, kw_only=True, tag="study_halted"):
+    """The study starts nothing until it is released."""
+
+    study: int
+    cause: Literal["same_failure", "disk", "search_failed"]
+    sentence: str
+
+
+class StudyReleased(_Fact, frozen=True, kw_only=True, tag="study_released"):
+    """A halted study may start trials again."""
+
+    study: int
+
+
+class TrialCreated(_Fact, frozen=True, kw_only=True, tag="trial_created"):
+    """A configuration was chosen."""
+
+    study: int
+    trial: int
+    params: Params
+    seed: int
+    role: Role
+    #: The trial whose configuration a confirmation repeats.
+    of: int | None = None
+    #: The space it was drawn from, where the space is a function.
+    dimensions: tuple[Dimension, ...] | None = None
+
+
+class AttemptStarted(_Fact, frozen=True, kw_only=True, tag="attempt_started"):
+    """A place was given to a trial."""
+
+    study: int
+    trial: int
+    attempt: int
+    device: str
+    #: The step it goes on from; 0: from the beginning.
+    resume_step: int
+
+
+class AttemptRunning(_Fact, frozen=True, kw_only=True, tag="attempt_running"):
+    """The trial's process spoke for the first time."""
+
+    study: int
+    trial: int
+    attempt: int
+    pid: int
+    #: Start time of the process in clock ticks since boot, against reuse of the pid.
+    pid_started: int
+
+
+class Restored(_Fact, frozen=True, kw_only=True, tag="restored"):
+    """The trial's process took up its state from a checkpoint."""
+
+    study: int
+    trial: int
+    attempt: int
+    #: The step it goes on from; 0 where no checkpoint was good.
+    step: int
+    path: str | None
+    #: Newer checkpoints that were passed over: path and what was wrong.
+    rejected: tuple[tuple[str, str], ...] = ()
+
+
+class Reported(_Fact, frozen=True, kw_only=True, tag="reported"):
+    """The trial gave its metrics at a step."""
+
+    study: int
+    trial: int
+    attempt: int
+    step: int
+    metrics: dict[str, StoredNumber]
+
+
+class CheckpointSaved(_Fact, frozen=True, kw_only=True, tag="checkpoint_saved"):
+    """A checkpoint is complete on disk."""
+
+    study: int
+    trial: int
+    attempt: int
+    step: int
+    #: Below the state directory.
+    path: str
+    size_bytes: int
+
+
+class CheckpointRemoved(_Fact, frozen=True, kw_only=True, tag="checkpoint_removed"):
+    """A checkpoint will be deleted."""
+
+    study: int
+    trial: int
+    path: str
+
+
+class Intended(_Fact, frozen=True, kw_only=True, tag="intended"):
+    """The engine decided to end the attempt, before it did anything about it."""
+
+    study: int
+    trial: int
+    attempt: int
+    reason: Reason
+
+
+class AttemptEnded(_Fact, frozen=True, kw_only=True, tag="attempt_ended"):
+    """The attempt is over."""
+
+    study: int
+    trial: int
+    attempt: int
+    reason: Reason
+    #: Seconds on its place.
+    seconds: float
+    last_step: int
+    #: The trial's score after it; None: it never reported.
+    score: StoredNumber | None
+    #: What becomes of the trial.
+    then: Literal["over", "retry", "resume"]
+    #: Highest resident bytes of the process tree; None: not measured.
+    peak_bytes: int | None = None
+
+
+class RequestAnswered(_Fact, frozen=True, kw_only=True, tag="request_answered"):
+    """A request from the inbox was carried out or refused."""
+
+    request: str
+    verb: str
+    uid: int
+    ok: bool
+    text: str
+
+
+Fact: TypeAlias = (
+    SessionStarted | SessionEnded | StudyAdded | StudyAmended | StudyRetired | StudyEnded
+    | StudyHalted | StudyReleased | TrialCreated | AttemptStarted | AttemptRunning | Restored
+    | Reported | CheckpointSaved | CheckpointRemoved | Intended | AttemptEnded | RequestAnswered
+)  # fmt: skip
+
+#: Facts that may wait for the next commit: nothing acts on them before they are durable.
+LAZY = (Reported, AttemptRunning, Restored, CheckpointRemoved)
+
+_AttemptFact: TypeAlias = (
+    AttemptStarted
+    | AttemptRunning
+    | Restored
+    | Reported
+    | CheckpointSaved
+    | Intended
+    | AttemptEnded
+)
+
+
+def key_of(fact: _AttemptFact) -> AttemptKey:
+    """Return the attempt that the fact is about."""
+    return AttemptKey(fact.study, fact.trial, fact.attempt)
