@@ -1,4 +1,4 @@
-"""The two seams below the core: `Backend` runs attempts, `Launcher` gives their processes a place."""
+"""The two seams below the core: a `Backend` runs attempts, a `Launcher` gives them a place."""
 
 from __future__ import annotations
 
@@ -118,6 +118,10 @@ class Launcher(Protocol):
 
     def settled(self) -> None:
         """Nothing will be started until the next return (a slot need not wait for it)."""
+        ...
+
+    def dead(self) -> str | None:
+        """Say what died of what the launcher stands on; None: all is well. Cheap; asked often."""
         ...
 
     def close(self) -> None:

@@ -12,6 +12,9 @@ from smallhours.core.facts import Fact
 from smallhours.core.spec import Params
 from smallhours.core.trial import AttemptKey
 
+#: How a trial counts for the search. ``worst``: complete, with the worst value seen so far.
+Outcome: TypeAlias = Literal["complete", "pruned", "fail", "worst"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
@@ -43,14 +46,25 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Introduce:
+    """Let the search know of a configuration that it did not propose (the baseline)."""
+
+    study: int
+    trial: int
+    params: Params
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tell:
     """Tell the search how a trial of its own ended."""
 
     study: int
     trial: int
-    #: ``worst``: complete, with the worst value seen so far.
-    outcome: Literal["complete", "pruned", "fail", "worst"]
+    outcome: Outcome
+    #: Its score, or the last value of a pruned one; None: it never reported.
     value: float | None
+    #: The step of `value`; None: it never reported.
+    step: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +138,6 @@ class Finish:
 
 
 Action: TypeAlias = (
-    Record | OpenStudy | CloseStudy | Ask | Tell | Start | Stop | DumpStack | Signal
+    Record | OpenStudy | CloseStudy | Ask | Introduce | Tell | Start | Stop | DumpStack | Signal
     | RemoveCheckpoint | Answer | Finish
 )  # fmt: skip

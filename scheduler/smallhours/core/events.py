@@ -60,6 +60,7 @@ class StudySubmitted:
     cwd: str
     #: Retire a study of the same name that differs, instead of refusing.
     replace: bool = False
+    uid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,7 @@ class ReleaseRequested:
     request: str
     #: Study id; None: all.
     study: int | None
+    uid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,7 @@ class CancelRequested:
     by: str
     study: int
     trial: int | None
+    uid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +97,7 @@ class ShutdownRequested:
     now: bool = False
     #: The inbox request that asked for it; empty: a signal.
     request: str = ""
+    uid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

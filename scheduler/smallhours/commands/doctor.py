@@ -1,0 +1,308 @@
+"""``smallhours doctor``: whether this machine is fit, and what to do where it isn't."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sqlite3
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, TextIO, TypeAlias
+
+import msgspec
+
+from smallhours import processes
+from smallhours.errors import SmallhoursError
+from smallhours.ledger.store import open_to_read
+from smallhours.paths import Home
+from smallhours.text import Toned, Page, clean, count, listing, size
+
+#: ``note``: worth knowing, and no fault.
+Verdict: TypeAlias = Literal["ok", "note", "wrong"]
+
+_PYTHON = (3, 11)
+_NEEDED = {"ray": (2, 59), "optuna": (5, 0), "torch": (2, 6)}
+#: Checkpoints, logs and Ray's own files of a night.
+_DISK_BYTES = 2 * 2**30
+_MEMORY_BYTES = 2 * 2**30
+#: Ray's sockets lie below the session's directory, and a socket's path has at most 107 characters.
+_SESSION_LENGTH = 43
+_MARKS: dict[Verdict, Toned] = {
+    "ok": Toned("ok", "green"),
+    "note": Toned("note", "yellow"),
+    "wrong": Toned("WRONG", "red"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one check found."""
+
+    what: str
+    verdict: Verdict
+    found: str
+    #: What to do about it; empty: nothing.
+    do: str = ""
+
+
+def doctor(home: Home, *, as_json: bool, out: TextIO) -> int:
+    """Check this machine and print what was found.
+
+    Args:
+        home: The state directory; it need not exist.
+        as_json: Print JSON instead of a table.
+        out: Where to print.
+
+    Returns:
+        The exit code: 1 where something is wrong.
+    """
+    findings = list(examine(home))
+    wrong = [finding.what for finding in findings if finding.verdict == "wrong"]
+    if as_json:
+        answer = {"fit": not wrong, "findings": findings}
+        out.write(msgspec.json.format(msgspec.json.encode(answer)).decode() + "\n")
+    else:
+        _print(Page(out), findings, wrong)
+    return 1 if wrong else 0
+
+
+def examine(home: Home) -> Iterator[Finding]:
+    """Yield what each check finds, in the order a person would look."""
+    yield _system()
+    yield _python()
+    for package in _NEEDED:
+        yield _package(package)
+    yield _cores()
+    yield _memory()
+    yield _gpu()
+    yield from _state(home)
+    yield _sockets()
+    yield _engine(home)
+    yield _leftovers()
+
+
+def _print(writer: Page, findings: list[Finding], wrong: list[str]) -> None:
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        mark = _MARKS[finding.verdict]
+        head = Toned(mark.text.ljust(6), mark.tone)
+        writer.line(head, finding.what.ljust(width + 2), finding.found)
+        if finding.do:
+            writer.paragraph(finding.do, indent=width + 8)
+    writer.line()
+    if wrong:
+        writer.line(Toned(f"{count(len(wrong), 'thing is', 'things are')} wrong: ", "red"),
+                    listing(wrong))  # fmt: skip
+    else:
+        writer.line("this machine is fit for smallhours")
+
+
+def _system() -> Finding:
+    release = platform.release()
+    words = f"Linux {release} ({platform.machine()})"
+    if "microsoft" in release.lower():
+        return Finding(
+            what="system",
+            verdict="note",
+            found=f"{words}, WSL2",
+            do="Windows may suspend it or shut it down at night: keep the machine awake, and a"
+            " terminal of this distribution open. Memory of single processes can't be read from"
+            " the GPU.",
+        )
+    if platform.machine() != "x86_64":
+        return Finding(
+            what="system", verdict="note", found=words, do="only x86-64 has been tried so far"
+        )
+    return Finding(what="system", verdict="ok", found=words)
+
+
+def _python() -> Finding:
+    fits = sys.version_info >= _PYTHON
+    return Finding(
+        what="Python",
+        verdict="ok" if fits else "wrong",
+        found=f"{platform.python_version()} ({sys.executable})",
+        do="" if fits else f"smallhours needs {'.'.join(map(str, _PYTHON))} or later",
+    )
+
+
+def _package(name: str) -> Finding:
+    least = ".".join(map(str, _NEEDED[name]))
+    mend = f'install it: {sys.executable} -m pip install "{name}>={least}"'
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return Finding(what=name, verdict="wrong", found="not installed", do=mend)
+    if _numbers(version) < _NEEDED[name]:
+        return Finding(what=name, verdict="wrong", found=f"{version} is too old", do=mend)
+    return Finding(what=name, verdict="ok", found=version)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the leading numbers of a version: ``2.13.0+cpu`` is (2, 13)."""
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+
+
+def _cores() -> Finding:
+    mine, there = len(os.sched_getaffinity(0)), os.cpu_count() or 1
+    found = count(mine, "core") + (f" of {there}" if mine < there else "")
+    return Finding(what="CPU", verdict="ok", found=found)
+
+
+def _memory() -> Finding:
+    sizes = dict(_meminfo())
+    free, total = sizes.get("MemAvailable"), sizes.get("MemTotal")
+    found = f"{size(free)} of {size(total)} available"
+    if free is not None and free < _MEMORY_BYTES:
+        do = f"Ray, torch and one trial need about {size(_MEMORY_BYTES)}: end something else"
+        return Finding(what="memory", verdict="note", found=found, do=do)
+    return Finding(what="memory", verdict="ok", found=found)
+
+
+def _meminfo() -> Iterator[tuple[str, int]]:
+    """Yield the lines of /proc/meminfo in bytes."""
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        name, _, rest = line.partition(":")
+        yield name, int(rest.split()[0]) * 1024
+
+
+def _gpu() -> Finding:
+    try:
+        import pynvml  # type: ignore[import-untyped]
+    except ImportError:
+        return Finding(what="GPU", verdict="ok", found="none; the CPU is the device")
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return Finding(what="GPU", verdict="ok", found="none; the CPU is the device")
+    try:
+        cards = []
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            card = pynvml.nvmlDeviceGetHandleByIndex(index)
+            memory = pynvml.nvmlDeviceGetMemoryInfo(card).total
+            cards.append(f"{clean(str(pynvml.nvmlDeviceGetName(card)), 60)}, {size(memory)}")
+    except pynvml.NVMLError as error:
+        return Finding(
+            what="GPU", verdict="note", found=clean(str(error)), do="nvidia-smi may say more"
+        )
+    finally:
+        pynvml.nvmlShutdown()
+    seen = "; ".join(cards) or "none"
+    return Finding(
+        what="GPU",
+        verdict="note" if cards else "ok",
+        found=f"{seen}; the CPU is the device",
+        do="this version runs trials on the CPU only" if cards else "",
+    )
+
+
+def _state(home: Home) -> Iterator[Finding]:
+    """Check the state directory, the room it has, and the ledger in it."""
+    if not home.root.exists():
+        yield Finding(what="state", verdict="ok", found=f"{home.root} (not there yet)")
+    else:
+        yield _directory(home.root)
+    yield _room(home.root)
+    if home.ledger.exists():
+        yield _ledger(home)
+
+
+def _directory(root: Path) -> Finding:
+    info = root.stat()
+    mode = stat.S_IMODE(info.st_mode)
+    found = f"{root} (mode {mode:04o})"
+    if info.st_uid != os.getuid():
+        return Finding(
+            what="state",
+            verdict="wrong",
+            found=f"{found} belongs to another user",
+            do="set SMALLHOURS_HOME to a directory of your own",
+        )
+    if mode & 0o077:
+        writable = bool(mode & 0o022)
+        return Finding(
+            what="state",
+            verdict="wrong" if writable else "note",
+            found=f"{found}: others can {'write' if writable else 'look'} there",
+            do=f"chmod 700 {root}",
+        )
+    return Finding(what="state", verdict="ok", found=found)
+
+
+def _room(root: Path) -> Finding:
+    there = next(path for path in (root, *root.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < _DISK_BYTES:
+        return Finding(
+            what="disk",
+            verdict="wrong",
+            found=f"{size(free)} free",
+            do=f"make room, or set SMALLHOURS_HOME to another disk: checkpoints and logs need"
+            f" {size(_DISK_BYTES)} at least",
+        )
+    return Finding(what="disk", verdict="ok", found=f"{size(free)} free")
+
+
+def _ledger(home: Home) -> Finding:
+    found = size(home.ledger.stat().st_size)
+    mend = "nothing was changed; copy it aside, and see what `smallhours verify` says"
+    try:
+        database = open_to_read(home.ledger)
+        try:
+            answer = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+        finally:
+            database.close()
+    except (SmallhoursError, sqlite3.Error) as error:
+        return Finding(what="ledger", verdict="wrong", found=clean(str(error)), do=mend)
+    if answer != "ok":
+        return Finding(what="ledger", verdict="wrong", found=clean(answer), do=mend)
+    return Finding(what="ledger", verdict="ok", found=f"{found}, its pages are sound")
+
+
+def _sockets() -> Finding:
+    """Check the directory for sockets and Ray's files: writable, and its path short enough."""
+    parent = "/tmp"  # noqa: S108 - a private directory is made in it
+    try:
+        with tempfile.TemporaryDirectory(prefix=f"sh-{os.getuid()}-", dir=parent) as made:
+            length = len(made) + len("/r")
+    except OSError as error:
+        return Finding(
+            what="sockets",
+            verdict="wrong",
+            found=f"{parent} can't be used: {error.strerror}",
+            do=f"it must be a directory that everybody may write to: chmod 1777 {parent}",
+        )
+    fits = length <= _SESSION_LENGTH
+    return Finding(
+        what="sockets",
+        verdict="ok" if fits else "wrong",
+        found=f"{parent} ({length} of at most {_SESSION_LENGTH} characters)",
+        do="" if fits else "paths below it are too long for Ray's sockets",
+    )
+
+
+def _engine(home: Home) -> Finding:
+    engine = processes.owner(home)
+    if engine is None:
+        return Finding(what="engine", verdict="ok", found="not running")
+    session = "" if engine.session is None else f", session {engine.session}"
+    return Finding(what="engine", verdict="ok", found=f"running, process {engine.pid}{session}")
+
+
+def _leftovers() -> Finding:
+    left = processes.strays()
+    if not left:
+        return Finding(what="leftovers", verdict="ok", found="no process without an engine")
+    pids = " ".join(str(stray.pid) for stray in left[:20])
+    return Finding(
+        what="leftovers",
+        verdict="wrong",
+        found=f"{count(len(left), 'process', 'processes')} without an engine",
+        do=f"the next engine ends them (`smallhours resume`), or do it now: kill -9 {pids}",
+    )

@@ -1,0 +1,118 @@
+"""What ``--json`` prints: plain values, NaN and infinity as null, nothing a terminal could obey."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+import msgspec
+
+from smallhours.core.reasons import Completed, Diverged, Reason
+from smallhours.snapshot import AttemptView, StudyView, TrialRow, TrialView
+
+
+def write(out: TextIO, document: Mapping[str, object]) -> None:
+    """Write one JSON object; everything beyond ASCII is escaped."""
+    json.dump(plain(document), out, indent=2, ensure_ascii=True, allow_nan=False)
+    out.write("\n")
+
+
+def plain(value: object) -> Any:
+    """Return values as JSON has them: what is not finite becomes None."""
+    builtin = msgspec.to_builtins(value, str_keys=True, enc_hook=str)
+    return _finite(builtin)
+
+
+def reason(value: Reason | None) -> object:
+    """Return a reason as the ledger keeps it, with numbers as numbers."""
+    if value is None:
+        return None
+    document = msgspec.to_builtins(value)
+    if isinstance(value, Diverged):
+        document["value"] = float(value.value)
+    if isinstance(value, Completed):
+        document["metrics"] = {name: float(number) for name, number in value.metrics.items()}
+    return document
+
+
+def study_in_brief(study: StudyView) -> dict[str, object]:
+    """Return the keys of a study that every list has."""
+    return {
+        "id": study.id,
+        "name": study.name,
+        "metric": study.spec.metric,
+        "goal": study.spec.goal,
+        "state": study.state,
+        "outcome": study.outcome,
+        "trials": study.spec.trials,
+        "ended": study.ended,
+        "best": study.best,
+        "baseline": study.baseline,
+        "seconds": study.seconds,
+    }
+
+
+def study(view: StudyView, rows: list[TrialRow]) -> dict[str, object]:
+    """Return everything about a study."""
+    return {
+        **study_in_brief(view),
+        "question": view.spec.question,
+        "hypothesis": view.spec.hypothesis,
+        "steps": view.spec.steps,
+        "source": view.source,
+        "halted": view.halted or None,
+        "added_at": view.added_at,
+        "started_at": view.started_at,
+        "ended_at": view.ended_at,
+        "states": view.states,
+        "reasons": {name: len(numbers) for name, numbers in view.reasons.items()},
+        "confirmed": view.confirmed,
+        "confirmations": view.confirmations,
+        "steps_run": view.steps_run,
+        "steps_saved": view.steps_saved,
+        "seconds_saved": view.seconds_saved,
+        "rows": [{"trial": view.trial_name(row.number), **plain(row)} for row in rows],
+    }
+
+
+def trial(view: TrialView) -> dict[str, object]:
+    """Return everything about a trial."""
+    return {
+        "trial": view.name,
+        "number": view.number,
+        "study": view.study,
+        "role": view.role,
+        "of": view.of,
+        "params": view.params,
+        "seed": view.seed,
+        "state": view.state,
+        "waiting": view.waiting,
+        "reason": reason(view.reason),
+        "then": view.then,
+        "score": view.score,
+        "last_step": view.last_step,
+        "seconds": view.seconds,
+        "curve": list(view.curve.items()),
+        "attempts": [_attempt(attempt) for attempt in view.attempts],
+        "checkpoints": view.checkpoints,
+    }
+
+
+def _attempt(view: AttemptView) -> dict[str, object]:
+    return {
+        **msgspec.to_builtins(view),
+        "intent": reason(view.intent),
+        "reason": reason(view.reason),
+    }
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

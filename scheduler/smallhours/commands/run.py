@@ -1,0 +1,225 @@
+"""``smallhours run`` and ``smallhours resume``: see that an engine is up, ask it, and watch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from smallhours import exits, inbox, processes, submit
+from smallhours.commands import board, read
+from smallhours.commands.board import StudyBoard
+from smallhours.core.reasons import TAGS
+from smallhours.errors import EngineError, LedgerError
+from smallhours.paths import Home
+from smallhours.snapshot import Snapshot
+from smallhours.text import clean, count
+
+if TYPE_CHECKING:
+    from smallhours.commands.live import Outcome
+
+_ATTENTION = 1
+_USAGE = 2
+_ENGINE = 3
+_INTERRUPTED = 130
+
+#: How long an engine may take to answer, its start included.
+_ANSWER_LIMIT_S = 90.0
+#: Seconds between two looks at the engine while its answer is waited for.
+_LOOK_S = 0.25
+#: An engine may leave for want of work just as work comes: how often another is started.
+_MOST_STARTS = 3
+
+
+class Engine:
+    """The engine of a state directory; started where it is needed and none lives."""
+
+    def __init__(self, home: Home) -> None:
+        """Look at nothing yet."""
+        self._home = home
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starts = 0
+
+    def see_to(self) -> None:
+        """Start an engine where none lives and none is on its way.
+
+        Raises:
+            EngineError: it can't be started, or died while it started.
+            LedgerError: it can't use the ledger.
+        """
+        if processes.owner(self._home) is not None:
+            return
+        if self._process is not None:
+            code = self._process.poll()
+            if code is None:
+                return
+            if code == exits.LEDGER:
+                raise LedgerError(self._obituary("the engine can't use the ledger"))
+            if code != exits.DONE or self._starts >= _MOST_STARTS:
+                raise EngineError(self._obituary(f"the engine died while it started (code {code})"))
+        else:
+            print("starting the engine ...", flush=True)
+        self._process = processes.start_engine(self._home)
+        self._starts += 1
+
+    def gave_up(self) -> bool:
+        """Say whether the supervisor that was started here is gone, and its engine with it."""
+        return self._process is not None and self._process.poll() is not None
+
+    def ask(self, request: str) -> tuple[bool, str]:
+        """Wait for the answer to a request.
+
+        Raises:
+            EngineError: no engine could be started, or it is silent; the request is taken back.
+        """
+        until = time.monotonic() + _ANSWER_LIMIT_S
+        try:
+            while time.monotonic() < until:
+                self.see_to()
+                answer = inbox.wait_for_answer(self._home, request, _LOOK_S)
+                if answer is not None:
+                    return answer
+            silent = f"the engine did not answer within {_ANSWER_LIMIT_S:.0f} s"
+            raise EngineError(self._obituary(silent))
+        except BaseException:
+            inbox.discard(self._home, request)
+            raise
+
+    def wait_until_up(self) -> None:
+        """Wait for an engine to hold the ledger.
+
+        Raises:
+            EngineError: none could be started.
+        """
+        until = time.monotonic() + _ANSWER_LIMIT_S
+        while processes.owner(self._home) is None:
+            self.see_to()
+            if time.monotonic() > until:
+                raise EngineError(self._obituary("the engine does not come up"))
+            time.sleep(_LOOK_S)
+
+    def _obituary(self, what: str) -> str:
+        tail = processes.log_tail(self._home)
+        lines = "".join(f"\n  {line}" for line in tail.splitlines())
+        return f"{what}; {self._home.log} ends with:{lines}" if tail else what
+
+
+def run(home: Home, path: Path, *, replace: bool = False, rename: str | None = None) -> int:
+    """Add the studies of a file, see that an engine runs, and watch them.
+
+    Args:
+        home: The state directory.
+        path: The study file.
+        replace: Put studies of the same names that differ aside, instead of being refused.
+        rename: Another name for the file's only study.
+
+    Returns:
+        The exit code.
+    """
+    _, added = submit.add(home, path, replace=replace, rename=rename)
+    engine = Engine(home)
+    accepted = []
+    for study in added:
+        ok, text = engine.ask(study.request)
+        print(clean(text), file=sys.stdout if ok else sys.stderr, flush=True)
+        if ok:
+            accepted.append(study.name)
+    ids = [study.id for study in board.studies(home) if study.label in accepted]
+    code = _watch(home, ids, engine) if ids else 0
+    return code if len(accepted) == len(added) else _USAGE
+
+
+def resume(home: Home, name: str | None = None) -> int:
+    """Go on with everything that was interrupted or halted, and watch it.
+
+    Args:
+        home: The state directory.
+        name: Release and watch this study only; the others go on all the same.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        NotFoundError: there is no study of that name.
+        EngineError: the engine can't be started, or died.
+    """
+    studies = board.studies(home)
+    if name is not None:
+        with Snapshot(home) as snapshot:
+            chosen = snapshot.resolve(name).study
+        studies = [study for study in studies if study.id == chosen]
+    halted = [study for study in studies if study.halted and not study.retired]
+    wanted = [study.id for study in studies if study.open or study in halted]
+    if not wanted:
+        what = f"{name} is done" if name else "nothing is left to do"
+        print(f"{what}; `smallhours show` lists what there is")
+        return 0
+    engine = Engine(home)
+    if halted:
+        only = halted[0].id if name is not None else None
+        _, text = engine.ask(inbox.submit(home, "release", {"study": only}))
+        print(clean(text), flush=True)
+    else:
+        engine.wait_until_up()
+    return _watch(home, wanted, engine)
+
+
+def _watch(home: Home, ids: list[int], engine: Engine) -> int:
+    from smallhours.commands.live import Follower, Outcome
+
+    follower = Follower(home, ids, engine)
+    outcome = follower.follow()
+    studies = list(follower.board.studies.values())
+    if outcome is Outcome.LEFT:
+        print("it goes on without you: `smallhours show` says where it stands, `smallhours stop`")
+        print("stops it, `smallhours resume` watches again")
+        return _INTERRUPTED if follower.stopped_here else 0
+    for study in studies:
+        _summarise(home, study)
+    return _code(home, outcome, studies)
+
+
+def _code(home: Home, outcome: Outcome, studies: list[StudyBoard]) -> int:
+    from smallhours.commands.live import Outcome
+
+    match outcome:
+        case Outcome.STOPPED:
+            print("stopped; `smallhours resume` goes on")
+            return _INTERRUPTED
+        case Outcome.DIED:
+            tail = "".join(f"\n  {line}" for line in processes.log_tail(home).splitlines())
+            raise EngineError(
+                f"the engine is gone without a word; `smallhours resume` goes on. {home.log} ends"
+                f" with:{tail}"
+            )
+        case _:
+            fine = all(study.best is not None and not study.halted for study in studies)
+            return 0 if fine else _ATTENTION
+
+
+def _summarise(home: Home, study: StudyBoard) -> None:
+    """Print what came of a study, and what to type next."""
+    print()
+    if study.best is not None:
+        read.best(home, target=study.label, as_json=False, out=sys.stdout)
+    elif not study.open:
+        print(f"{study.label}: no trial completed")
+    if study.halted:
+        print(f"{study.label} is halted: {clean(study.halted.sentence)}")
+        print(f"mend it, then `smallhours resume {study.label}`")
+    if study.reasons:
+        print(f"{count(sum(study.reasons.values()), 'attempt')}: {_counts(study.reasons)}")
+        print(f"next: `smallhours why {study.label}/{_telling(study)}`")
+
+
+def _counts(reasons: Counter[str]) -> str:
+    return ", ".join(f"{reasons[tag]} {tag.replace('_', ' ')}" for tag in TAGS if reasons[tag])
+
+
+def _telling(study: StudyBoard) -> int:
+    """Return the trial whose end is most worth a question: the latest that did not complete."""
+    odd = [end.trial for end in study.ends if end.reason.__struct_config__.tag != "completed"]
+    return odd[-1] if odd else study.ends[-1].trial

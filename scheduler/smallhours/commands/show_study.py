@@ -1,0 +1,245 @@
+"""``smallhours show``: all studies on a line each, or one study on a page."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from smallhours import text
+from smallhours.core.trial import TrialState
+from smallhours.explain import WORDS, in_brief
+from smallhours.snapshot import EngineView, Snapshot, StudyView, TrialView, Waiting
+from smallhours.snapshot.compare import against_baseline
+from smallhours.text import Page, Piece, Toned, count, duration, number
+
+#: Trials in the table of the best ones, and of those that are not over.
+_LISTED = 10
+_STATE_TONES: dict[str, text.Tone] = {
+    "running": "green",
+    "halted": "red",
+    "waiting": "yellow",
+    "retired": "dim",
+}
+_WAITING = {
+    "place": "for a free place",
+    "alone": "to run alone: it ran out of memory beside others",
+    "study_halted": "because its study is halted",
+    "study_over": "in vain: its study is over",
+    "engine_down": "for the engine: `smallhours resume`",
+}
+
+
+def waiting_words(waiting: Waiting) -> str:
+    """Return why a trial waits, and what it will do."""
+    what = {
+        "start": "",
+        "retry": ", to be tried again",
+        "resume": f", to go on from step {waiting.from_step}",
+    }[waiting.to]
+    return f"{_WAITING[waiting.why]}{what}"
+
+
+def state_words(study: StudyView) -> str:
+    """Return a study's state in a word or two."""
+    if study.outcome is None:
+        return study.state
+    return {"done": "done", "cancelled": "cancelled", "budget": "out of time"}[study.outcome]
+
+
+def overview(snapshot: Snapshot, *, as_json: bool, out: TextIO) -> None:
+    """Print every study on a line."""
+    engine, studies = snapshot.engine(), snapshot.studies()
+    if as_json:
+        from smallhours.commands import documents
+
+        briefs = [documents.study_in_brief(study) for study in studies]
+        documents.write(out, {"engine": engine, "studies": briefs})
+        return
+    page = Page(out)
+    rows = [_line(study) for study in sorted(studies, key=lambda s: s.state == "retired")]
+    page.table(
+        ("study", "state", "trials", "best against baseline", "time"),
+        rows,
+        right="  r r",
+        shrink=(3, 0),
+        indent=0,
+    )
+    page.line()
+    page.line(Toned(_engine_words(engine, any(study.open for study in studies)), "dim"))
+
+
+def study(snapshot: Snapshot, study_id: int, *, as_json: bool, out: TextIO) -> None:
+    """Print one study."""
+    view = snapshot.study(study_id)
+    if as_json:
+        from smallhours.commands import documents
+
+        documents.write(out, documents.study(view, snapshot.rows(study_id)))
+        return
+    page = Page(out)
+    state = state_words(view)
+    page.line(Toned(view.name, "bold"), "  ", _toned(state, view.state))
+    page.line()
+    page.pairs(_facts(view))
+    if view.reasons:
+        page.line()
+        page.line("How trials ended", indent=2)
+        for reason, words in WORDS.items():
+            if reason in view.reasons:
+                page.line(f"{len(view.reasons[reason]):>6}  {words}", indent=2)
+    _print_trials(page, snapshot, view)
+    _print_open(page, snapshot, view)
+
+
+def _line(study: StudyView) -> tuple[Piece, ...]:
+    return (
+        Toned(study.name, "bold"),
+        _toned(state_words(study), study.state),
+        f"{study.ended}/{study.spec.trials}",
+        against_baseline(study),
+        duration(study.seconds),
+    )
+
+
+def _toned(words: str, state: str) -> Piece:
+    return Toned(words, _STATE_TONES[state]) if state in _STATE_TONES else words
+
+
+def _engine_words(engine: EngineView, open_trials: bool) -> str:
+    if engine.running:
+        return f"The engine is running (process {engine.pid}, session {engine.session})."
+    if open_trials:
+        return "The engine is not running; `smallhours resume` goes on."
+    return "The engine is not running."
+
+
+def _facts(view: StudyView) -> list[tuple[str, str]]:
+    spec, steps = view.spec, ""
+    if view.steps_run:
+        steps = f"{view.steps_run} run"
+        if view.steps_saved:
+            share = view.steps_saved / (view.steps_run + view.steps_saved)
+            steps += (
+                f", {view.steps_saved} saved by stopping early ({text.percent(share)}, about"
+                f" {duration(view.seconds_saved)})"
+            )
+    return [
+        ("question", spec.question),
+        ("hypothesis", spec.hypothesis),
+        ("best", _best(view)),
+        ("trials", _progress(view)),
+        ("steps", steps),
+        ("time", _time(view)),
+        ("halted", view.halted and f"{view.halted} (`smallhours resume` releases it)"),
+        ("file", view.source),
+    ]
+
+
+def _best(view: StudyView) -> str:
+    if view.best is None:
+        return "no trial has completed yet"
+    said = f"{view.trial_name(view.best.trial)}: {against_baseline(view)}"
+    fresh = view.best.fresh
+    if fresh is not None and fresh.sd is not None:
+        said += f"; {number(fresh.mean)} ± {number(fresh.sd)} on {fresh.n} fresh seeds"
+    elif view.spec.confirm:
+        said += "; not confirmed yet"
+    return said
+
+
+def _progress(view: StudyView) -> str:
+    parts = [f"{view.ended} of {view.spec.trials} over"]
+    running = sum(n for state, n in view.states.items() if state not in _AT_REST)
+    queued = view.states.get(TrialState.QUEUED, 0)
+    parts += [f"{running} running"] if running else []
+    parts += [f"{queued} waiting"] if queued else []
+    if view.confirmations:
+        parts.append(f"{view.confirmed} of {count(view.confirmations, 'confirmation')} over")
+    return ", ".join(parts)
+
+
+def _time(view: StudyView) -> str:
+    if view.started_at is None:
+        return ""
+    until = f", ended {text.moment(view.ended_at)}" if view.ended_at else ""
+    return f"{duration(view.seconds)} of running, started {text.moment(view.started_at)}{until}"
+
+
+def _print_trials(page: Page, snapshot: Snapshot, view: StudyView) -> None:
+    """Print the best trials; where few completed, the latest others too."""
+    ranked = list(view.ranking[:_LISTED])
+    if view.baseline and view.baseline.trial in view.ranking[_LISTED:]:
+        ranked.append(view.baseline.trial)
+    room = max(0, _LISTED - len(ranked))
+    others = [n for reason, ns in view.reasons.items() if reason != "completed" for n in ns]
+    others = sorted(others)[-room:] if room else []
+    if not ranked and not others:
+        return
+    places = {trial: place for place, trial in enumerate(view.ranking, 1)}
+    rows = [
+        _trial_row(snapshot.trial(view.id, trial), str(places.get(trial, "–")))
+        for trial in ranked + others
+    ]
+    page.line()
+    page.line("Trials, best first", indent=2)
+    page.table(
+        ("rank", "trial", "role", view.spec.metric, "steps", "parameters", "how it ended"),
+        rows,
+        right="r  rr",
+        shrink=(5, 6, 3, 1),
+        indent=2,
+    )
+    left = (
+        len(view.ranking)
+        + sum(map(len, view.reasons.values()))
+        - len(view.reasons.get("completed", ()))
+        - len(rows)
+    )
+    if left > 0:
+        page.line(
+            Toned(f"... and {left} more: `smallhours show {view.name} --json`", "dim"), indent=2
+        )
+
+
+def _trial_row(trial: TrialView, place: str) -> tuple[Piece, ...]:
+    ended = "completed" if trial.reason is None or place != "–" else in_brief(trial.reason)
+    return (
+        place,
+        trial.name,
+        trial.role.value,
+        number(trial.score),
+        str(trial.last_step),
+        text.params(trial.params),
+        ended,
+    )
+
+
+def _print_open(page: Page, snapshot: Snapshot, view: StudyView) -> None:
+    """Print the trials that run or wait."""
+    if not view.open:
+        return
+    trials = [snapshot.trial(view.id, trial) for trial in view.open[: 2 * _LISTED]]
+    trials.sort(key=lambda trial: trial.state is TrialState.QUEUED)
+    page.line()
+    page.line("Running and waiting", indent=2)
+    rows = [(trial.name, _toned(*_doing(trial)[:2]), _doing(trial)[2]) for trial in trials]
+    page.table(("trial", "state", ""), rows[:_LISTED], shrink=(2, 0))
+    if len(view.open) > _LISTED:
+        page.line(Toned(f"... and {len(view.open) - _LISTED} more", "dim"), indent=2)
+
+
+def _doing(trial: TrialView) -> tuple[str, str, str]:
+    """Return a trial's state, its tone's name, and what it does."""
+    if trial.waiting is not None:
+        return "waiting", "waiting", waiting_words(trial.waiting)
+    attempt = trial.attempts[-1]
+    spent = duration(attempt.seconds)
+    if trial.state is TrialState.STARTING:
+        return "starting", "running", f"its process starts, for {spent}"
+    reached = f"step {trial.last_step}, {number(trial.score)}" if trial.curve else "no report yet"
+    if trial.state is TrialState.STOPPING:
+        why = f": {in_brief(attempt.intent)}" if attempt.intent else ""
+        return "stopping", "waiting", f"{reached}{why}"
+    return "running", "running", f"{reached}, for {spent}"
+
+
+_AT_REST = (TrialState.QUEUED, TrialState.ENDED)

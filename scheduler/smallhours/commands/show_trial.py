@@ -1,0 +1,133 @@
+"""``smallhours show TRIAL``: everything about one trial."""
+
+from __future__ import annotations
+
+import math
+from typing import TextIO
+
+from smallhours import text
+from smallhours.commands.show_study import waiting_words
+from smallhours.core.spec import Goal
+from smallhours.core.trial import Role, TrialState
+from smallhours.explain import in_brief
+from smallhours.snapshot import AttemptView, Snapshot, StudyView, TrialView
+from smallhours.text import Page, Piece, Toned, count, duration, number, size
+
+
+def trial(snapshot: Snapshot, study_id: int, number_: int, *, as_json: bool, out: TextIO) -> None:
+    """Print one trial."""
+    view = snapshot.trial(study_id, number_)
+    if as_json:
+        from smallhours.commands import documents
+
+        documents.write(out, documents.trial(view))
+        return
+    study = snapshot.study(study_id)
+    page = Page(out)
+    page.line(Toned(view.name, "bold"), "  ", _state(view))
+    page.line()
+    page.pairs(_facts(view, study))
+    page.line()
+    page.line("Parameters", indent=2)
+    page.pairs([(name, text.value(value)) for name, value in view.params.items()], indent=4)
+    _print_attempts(page, view)
+    _print_curve(page, view, study)
+    _print_checkpoints(page, view)
+    page.line()
+    page.line(Toned(f"`smallhours why {view.name}` says more, `log` what it wrote.", "dim"))
+
+
+def _state(view: TrialView) -> Piece:
+    if view.state is TrialState.ENDED and view.reason is not None:
+        return in_brief(view.reason)
+    if view.waiting is not None:
+        return Toned(f"waits {waiting_words(view.waiting)}", "yellow")
+    return Toned(view.state.value, "green")
+
+
+def _facts(view: TrialView, study: StudyView) -> list[tuple[str, str]]:
+    metric, score = study.spec.metric, ""
+    if view.score is not None:
+        score = f"{metric} {number(view.score)} (its {study.spec.score.value} value)"
+    rank = ""
+    if view.number in study.ranking:
+        place = study.ranking.index(view.number) + 1
+        rank = f"{place} of {count(len(study.ranking), 'completed trial')}"
+    role = view.role.value
+    if view.role is Role.CONFIRMATION and view.of is not None:
+        role += f" of {study.trial_name(view.of)}"
+    return [
+        ("role", role),
+        ("score", score),
+        ("rank", rank),
+        ("steps", f"{view.last_step} of {study.spec.steps}"),
+        ("time", duration(view.seconds)),
+        ("seed", str(view.seed)),
+    ]
+
+
+def _print_attempts(page: Page, view: TrialView) -> None:
+    if not view.attempts:
+        return
+    page.line()
+    page.line("Attempts", indent=2)
+    page.table(
+        ("", "started", "ran for", "steps", "memory", "on", "how it ended"),
+        [_attempt(attempt, view) for attempt in view.attempts],
+        right="r rrr",
+        shrink=(6, 5),
+        indent=4,
+    )
+    for attempt in view.attempts:
+        for path, why in attempt.rejected:
+            page.paragraph(
+                f"Attempt {attempt.number} passed over a bad checkpoint: {path} ({why}).",
+                indent=4,
+            )
+
+
+def _attempt(attempt: AttemptView, view: TrialView) -> tuple[str, ...]:
+    if attempt.reason is not None:
+        ended = in_brief(attempt.reason)
+    elif view.state is TrialState.QUEUED:
+        ended = "cut off with the engine"
+    else:
+        ended = "runs"
+    return (
+        str(attempt.number),
+        text.moment(attempt.started_at),
+        duration(attempt.seconds),
+        f"{attempt.resume_step}-{attempt.last_step}",
+        size(attempt.peak_bytes),
+        attempt.device,
+        ended,
+    )
+
+
+def _print_curve(page: Page, view: TrialView, study: StudyView) -> None:
+    if not view.curve:
+        return
+    steps, values = list(view.curve), list(view.curve.values())
+    known = [(value, step) for step, value in view.curve.items() if math.isfinite(value)]
+    page.line()
+    page.line(f"{study.spec.metric} by step", indent=2)
+    page.line(text.sparkline(values, min(60, page.width - 4)), indent=4)
+    said = f"{number(values[0])} at step {steps[0]}, {number(values[-1])} at step {steps[-1]}"
+    if known:
+        best, at = (min if study.spec.goal is Goal.MINIMIZE else max)(known)
+        said += f"; best {number(best)} at step {at}"
+    page.line(said, indent=4)
+
+
+def _print_checkpoints(page: Page, view: TrialView) -> None:
+    if not view.checkpoints:
+        return
+    page.line()
+    page.line("Checkpoints", indent=2)
+    for saved in view.checkpoints:
+        missing = "" if saved.path.is_dir() else "  (missing)"
+        page.line(
+            f"step {saved.step}  {size(saved.size_bytes)}  {saved.path}",
+            Toned(missing, "red"),
+            indent=4,
+        )

@@ -1,0 +1,127 @@
+"""``smallhours why STUDY``: how a study ended or where it stands, and what ended its trials."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from smallhours.commands.best import claim
+from smallhours.core.trial import TrialState
+from smallhours.explain import GROUPS, WORDS
+from smallhours.snapshot import FailureGroup, Snapshot, StudyView
+from smallhours.text import Page, Toned, clean, count, duration, listing, moment
+
+
+def why(snapshot: Snapshot, study_id: int, *, as_json: bool, out: TextIO) -> None:
+    """Say what became of a study."""
+    study = snapshot.study(study_id)
+    failures = snapshot.failures(study_id) if "exception" in study.reasons else []
+    told = [_state(snapshot, study), claim(study)]
+    if as_json:
+        from smallhours.commands import documents
+
+        documents.write(out, _document(study, told, failures))
+        return
+    page = Page(out)
+    for paragraph in told:
+        page.paragraph(paragraph)
+    for group, reasons in GROUPS:
+        _print_group(page, study, group, reasons)
+    for failure in failures[:5]:
+        page.line()
+        names = [study.trial_name(trial) for trial in failure.trials]
+        where = f" (in {failure.where})" if failure.where else ""
+        page.paragraph(
+            f"{clean(failure.type, 80)}: {clean(failure.message, 200)}{where}: {listing(names, 6)}",
+            indent=2,
+            hang=4,
+        )
+
+
+def _state(snapshot: Snapshot, study: StudyView) -> str:
+    ended = f"{study.ended} of {count(study.spec.trials, 'trial')} are over"
+    if study.confirmations:
+        ended += f", and {study.confirmed} of {count(study.confirmations, 'confirmation')}"
+    if study.outcome is not None:
+        how = {
+            "done": "is done",
+            "cancelled": "was cancelled",
+            "budget": f"ended because its time of {duration(study.spec.study_time_s)} was used up",
+        }[study.outcome]
+        return f"{study.name} {how} ({moment(study.ended_at)}): {ended}."
+    if study.halted:
+        return (
+            f"{study.name} is halted and starts nothing: {study.halted.rstrip('.')}. So far,"
+            f" {ended}. `smallhours resume {study.name}` releases it."
+        )
+    if study.state == "retired":
+        return f"{study.name} was put aside when a study took its name: {ended}."
+    running = sum(
+        n for state, n in study.states.items() if state not in (TrialState.QUEUED, TrialState.ENDED)
+    )
+    waiting = study.states.get(TrialState.QUEUED, 0)
+    now = [f"{running} running"] * (running > 0) + [f"{waiting} waiting"] * (waiting > 0)
+    open_ = f"; {' and '.join(now)}" if now else ""
+    if snapshot.engine().running:
+        return f"{study.name} is {study.state}: {ended}{open_}."
+    return (
+        f"{study.name} is not done, and the engine is not running: {ended}{open_}. `smallhours"
+        " resume` goes on."
+    )
+
+
+def _print_group(page: Page, study: StudyView, group: str, reasons: tuple[str, ...]) -> None:
+    """Print a group of reasons with its trials; nothing where it has none."""
+    present = [reason for reason in reasons if reason in study.reasons]
+    if not present:
+        return
+    trials = sum(len(study.reasons[reason]) for reason in present)
+    page.line()
+    page.line(f"{trials} {group}")
+    rows = [
+        (
+            str(len(study.reasons[reason])),
+            WORDS[reason],
+            Toned(listing([study.trial_name(n) for n in study.reasons[reason]], 5), "dim"),
+        )
+        for reason in present
+    ]
+    page.rows(rows, right="r", shrink=(2,))
+
+
+def _document(study: StudyView, told: list[str], failures: list[FailureGroup]) -> dict[str, object]:
+    def names(trials: tuple[int, ...]) -> list[str]:
+        return [study.trial_name(trial) for trial in trials]
+
+    return {
+        "study": study.name,
+        "state": study.state,
+        "outcome": study.outcome,
+        "halted": study.halted or None,
+        "paragraphs": told,
+        "groups": [
+            {
+                "group": group,
+                "trials": sum(len(study.reasons.get(reason, ())) for reason in reasons),
+                "reasons": [
+                    {
+                        "reason": reason,
+                        "trials": len(study.reasons[reason]),
+                        "names": names(study.reasons[reason]),
+                    }
+                    for reason in reasons
+                    if reason in study.reasons
+                ],
+            }
+            for group, reasons in GROUPS
+        ],
+        "failures": [
+            {
+                "type": failure.type,
+                "message": failure.message,
+                "where": failure.where,
+                "fingerprint": failure.fingerprint,
+                "trials": names(failure.trials),
+            }
+            for failure in failures
+        ],
+    }

@@ -1,0 +1,244 @@
+"""``smallhours why TRIAL``: a paragraph that a person understands, then the evidence."""
+
+from __future__ import annotations
+
+import math
+from typing import TextIO
+
+from smallhours import text
+from smallhours.commands.show_study import waiting_words
+from smallhours.core.reasons import Completed, Failure
+from smallhours.core.spec import Goal
+from smallhours.core.trial import Role, TrialState
+from smallhours.explain import About, evidence, in_brief, sentences
+from smallhours.snapshot import Rivals, Snapshot, StudyView, TrialView
+from smallhours.text import Page, Toned, count, duration, number
+
+#: The rule that stops nothing.
+_NO_RULE = "none"
+
+
+def why(snapshot: Snapshot, study_id: int, number_: int, *, as_json: bool, out: TextIO) -> None:
+    """Say why a trial is where it is."""
+    study, trial = snapshot.study(study_id), snapshot.trial(study_id, number_)
+    alike = _alike(snapshot, study, trial)
+    told = paragraphs(snapshot, study, trial, alike)
+    if as_json:
+        from smallhours.commands import documents
+
+        documents.write(out, _document(trial, told, alike))
+        return
+    page = Page(out)
+    for paragraph in told:
+        page.paragraph(paragraph)
+    items = evidence(trial.reason, study.name) if trial.reason else []
+    if items:
+        page.line()
+        page.line("Evidence")
+        page.pairs([(item.label, item.text) for item in items])
+    for item in items:
+        if item.block:
+            page.line(Toned(item.label, "dim"), indent=2)
+            page.block(item.block)
+
+
+def paragraphs(
+    snapshot: Snapshot, study: StudyView, trial: TrialView, alike: tuple[str, ...] = ()
+) -> list[str]:
+    """Return why a trial is where it is, in paragraphs.
+
+    Args:
+        snapshot: Where the trial was read from.
+        study: Its study.
+        trial: The trial.
+        alike: Names of trials that failed at the same place.
+    """
+    if trial.state is TrialState.ENDED and trial.reason is not None:
+        said = sentences(trial.reason, about(study, trial, alike))
+        if isinstance(trial.reason, Completed):
+            said = f"{said} {_kept(snapshot, study, trial)}".rstrip()
+        told = [said]
+    elif trial.waiting is not None:
+        told = [_waits(study, trial, alike)]
+    else:
+        told = [_runs(study, trial)]
+    history = _history(trial)
+    return [*told, history] if history else told
+
+
+def about(study: StudyView, trial: TrialView, alike: tuple[str, ...] = ()) -> About:
+    """Return what sentences about a trial's last ended attempt need to know."""
+    ended = [attempt for attempt in trial.attempts if attempt.reason is not None]
+    return About(
+        name=trial.name,
+        study=study.name,
+        metric=text.clean(study.spec.metric, 60),
+        goal=study.spec.goal,
+        steps=study.spec.steps,
+        last_step=ended[-1].last_step if ended else trial.last_step,
+        seconds=trial.seconds,
+        steps_run=trial.steps_run,
+        then=trial.then or "over",
+        retries=study.spec.retries,
+        source=study.source,
+        alike=alike,
+        from_step=max((saved.step for saved in trial.checkpoints), default=0),
+    )
+
+
+def _waits(study: StudyView, trial: TrialView, alike: tuple[str, ...]) -> str:
+    waiting = trial.waiting
+    assert waiting is not None
+    said = f"{trial.name} waits {waiting_words(waiting)}."
+    if waiting.why == "study_halted" and study.halted:
+        said += f" {study.name} is halted: {study.halted.rstrip('.')}."
+    if trial.attempts and trial.attempts[-1].reason is None:
+        lost = trial.last_step - waiting.from_step
+        again = f" {count(lost, 'step')} will be run again." if lost > 0 else ""
+        return (
+            f"{said} It was cut off at step {trial.last_step} of {study.spec.steps} when the engine"
+            f" ended without a word.{again}"
+        )
+    if trial.reason is None:
+        return f"{said} It has not run yet."
+    return f"{said} {sentences(trial.reason, about(study, trial, alike))}"
+
+
+def _runs(study: StudyView, trial: TrialView) -> str:
+    attempt, metric = trial.attempts[-1], text.clean(study.spec.metric, 60)
+    place = f" on {text.clean(attempt.device, 60)}" if attempt.device else ""
+    if trial.state is TrialState.STARTING:
+        return (
+            f"{trial.name} has had a place{place} for {duration(attempt.seconds)}; its process has"
+            " not spoken yet."
+        )
+    said = f"{trial.name} has been running{place} for {duration(attempt.seconds)}"
+    if trial.last_step and trial.curve:
+        said += (
+            f" and is at step {trial.last_step} of {study.spec.steps}; its {metric} is"
+            f" {number(trial.curve.get(trial.last_step))}{_standing(study, trial)}."
+        )
+    else:
+        said += " and has reported nothing yet."
+    if trial.state is TrialState.STOPPING and attempt.intent is not None:
+        said += f" It was told to end ({in_brief(attempt.intent)}) and is about to."
+    return said
+
+
+def _standing(study: StudyView, trial: TrialView) -> str:
+    """Return the best value so far, where it is not the latest."""
+    values = [v for v in trial.curve.values() if math.isfinite(v)]
+    if not values:
+        return ""
+    best = min(values) if study.spec.goal is Goal.MINIMIZE else max(values)
+    return "" if best == trial.curve.get(trial.last_step) else f", its best so far {number(best)}"
+
+
+def _kept(snapshot: Snapshot, study: StudyView, trial: TrialView) -> str:
+    """Return how a completed trial did, and why no rule stopped it.
+
+    Keeping a trial is not recorded: it is derived here, at the step half-way, from what the trials
+    that had completed by then had at that step.
+    """
+    metric = text.clean(study.spec.metric, 60)
+    said = f"Its {metric}, {number(trial.score)}, "
+    if trial.role is Role.CONFIRMATION and trial.of is not None:
+        repeated = study.trial_name(trial.of)
+        return f"{said}is a confirmation of {repeated} on a fresh seed; no rule judges those."
+    if trial.number in study.ranking:
+        place, of = study.ranking.index(trial.number) + 1, len(study.ranking)
+        said += (
+            "is the only one of a completed trial so far."
+            if of == 1
+            else f"is the best of {of} completed trials."
+            if place == 1
+            else f"is number {place} of {of} completed trials."
+        )
+    else:
+        said += "can't be ranked."
+    if study.spec.stopping.rule == _NO_RULE:
+        return f"{said} The study stops no trial early."
+    return f"{said} {_half_way(snapshot, study, trial, metric)}".rstrip()
+
+
+def _half_way(snapshot: Snapshot, study: StudyView, trial: TrialView, metric: str) -> str:
+    steps = list(trial.curve)
+    if not steps:
+        return ""
+    step = steps[(len(steps) - 1) // 2]
+    rivals: Rivals = snapshot.rivals(study, trial.number, step)
+    if not rivals.values:
+        return (
+            f"It was kept: half-way, at step {step}, no other trial had completed that it could be"
+            " compared with."
+        )
+    minimize = study.spec.goal is Goal.MINIMIZE
+    so_far = [trial.curve[s] for s in steps if s <= step and math.isfinite(trial.curve[s])]
+    own = (min if minimize else max)(so_far, default=math.nan)
+    median = _median(rivals.values)
+    side = "as good as" if own == median else "better" if (own < median) is minimize else "worse"
+    than = side if own == median else f"{side} than"
+    whose = (
+        f"the {count(len(rivals.values), 'trial')} that had completed by then"
+        if rivals.complete
+        else f"the {len(rivals.values)} trials that had completed last"
+    )
+    return (
+        f"It was kept: half-way, at step {step}, its best {metric} so far, {number(own)}, was"
+        f" {than} {number(median)}, the median of {whose}."
+    )
+
+
+def _median(values: tuple[float, ...]) -> float:
+    ordered, middle = sorted(values), len(values) // 2
+    if len(ordered) % 2:
+        return ordered[middle]
+    return (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def _history(trial: TrialView) -> str:
+    """Return what became of each attempt; empty: there was only one."""
+    if len(trial.attempts) < 2:
+        return ""
+    parts = []
+    for attempt in trial.attempts:
+        whence = f"from step {attempt.resume_step} " if attempt.resume_step else ""
+        if attempt.reason is not None:
+            how = in_brief(attempt.reason)
+        else:
+            how = "cut off" if trial.state is TrialState.QUEUED else "running"
+        parts.append(f"({attempt.number}) {whence}to step {attempt.last_step}, {how}")
+    return f"It ran in {len(parts)} attempts: {'; '.join(parts)}."
+
+
+def _alike(snapshot: Snapshot, study: StudyView, trial: TrialView) -> tuple[str, ...]:
+    """Return the names of other trials that failed at the same place."""
+    if not isinstance(trial.reason, Failure):
+        return ()
+    for group in snapshot.failures(study.id):
+        if group.fingerprint == trial.reason.fingerprint:
+            return tuple(study.trial_name(n) for n in group.trials if n != trial.number)
+    return ()
+
+
+def _document(trial: TrialView, told: list[str], alike: tuple[str, ...]) -> dict[str, object]:
+    from smallhours.commands import documents
+
+    return {
+        "trial": trial.name,
+        "state": trial.state,
+        "paragraphs": told,
+        "reason": documents.reason(trial.reason),
+        "waiting": trial.waiting,
+        "alike": alike,
+        "attempts": [
+            {
+                "number": attempt.number,
+                "last_step": attempt.last_step,
+                "seconds": attempt.seconds,
+                "then": attempt.then,
+                "reason": documents.reason(attempt.reason),
+            }
+            for attempt in trial.attempts
+        ],
+    }

@@ -1,0 +1,359 @@
+"""The engine: reads the ledger, feeds the core with what happens, carries out what it decides."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from smallhours import exits, inbox, requests, rules
+from smallhours.backends.base import Launcher
+from smallhours.backends.process import ProcessBackend, remove_checkpoint
+from smallhours.clock import Clock, SystemClock, boot_id
+from smallhours.core import actions as a
+from smallhours.core import events as e
+from smallhours.core import facts as f
+from smallhours.core.machine import Machine
+from smallhours.devices import host
+from smallhours.errors import LedgerError
+from smallhours.ledger.store import DiskFullError, Ledger
+from smallhours.paths import Home, home
+from smallhours.processes import Owner, started_at
+from smallhours.search import PastTrial
+from smallhours.search_thread import SearchThread, history_of
+from smallhours.space_relay import SpaceRelay
+
+_logger = logging.getLogger("smallhours.engine")
+
+_PR_SET_PDEATHSIG = 1
+#: Reports wait for each other this long before they are committed together.
+_GROUP_COMMIT_S = 0.25
+_INBOX_S = 0.1
+_TICK_S = 1.0
+#: When Ray is lost, attempts have this long to end before the engine leaves without them.
+_LOST_LIMIT_S = 20.0
+
+
+class Engine:
+    """One session. Everything but Tune's loop and the search runs in the main thread's loop."""
+
+    def __init__(self, place: Home, directory: Path, launcher: Launcher, clock: Clock) -> None:
+        self._home = place
+        self._directory = directory
+        self._launcher = launcher
+        self._clock = clock
+        self._machine = Machine(rules.make)
+        self._ledger = Ledger(place.ledger, place.lock)
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+        self._backend = ProcessBackend(
+            place,
+            directory,
+            launcher,
+            self._machine.state.studies,
+            clock,
+            host.slots(),
+            environment,
+        )
+        self._search = SearchThread(self.post, clock)
+        self._events: deque[e.Event] = deque()
+        self._handling = False
+        self._group_commit: asyncio.TimerHandle | None = None
+        self._lost_timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended: asyncio.Future[int] | None = None
+
+    def post(self, event: e.Event) -> None:
+        """Take an event; from the engine's own thread it is handled at once, in order."""
+        assert self._loop is not None
+        if threading.current_thread() is not threading.main_thread():
+            with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                self._loop.call_soon_threadsafe(self.post, event)
+            return
+        self._events.append(event)
+        if self._handling:
+            return
+        self._handling = True
+        try:
+            while self._events:
+                event = self._events.popleft()
+                if self._ended is not None and not self._ended.done():
+                    self._carry_out(self._machine.handle(event))
+                    if isinstance(event, e.BackendLost):
+                        self._leave_soon()
+        finally:
+            self._handling = False
+
+    async def run(self, before: str) -> int:
+        """Run until the queue is dry or the engine is told to end; return the exit status."""
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._on_error)
+        self._ended = self._loop.create_future()
+        session = self._read_ledger()
+        self._write_owner(session)
+        try:
+            await self._backend.open(self.post)
+            for number, cause in ((signal.SIGINT, "ctrl-c"), (signal.SIGTERM, "sigterm")):
+                self._loop.add_signal_handler(number, self._on_signal, cause)
+            self.post(self._started(session, before))
+            tasks = [asyncio.create_task(self._inbox()), asyncio.create_task(self._ticks())]
+            status = await self._ended
+            for task in tasks:
+                task.cancel()
+        finally:
+            await self._backend.close()
+            self._search.shutdown()
+        if status == exits.DONE:
+            self._ledger.close()
+        self._home.owner.unlink(missing_ok=True)
+        return status
+
+    # --- beginning and end -----------------------------------------------------------------
+
+    def _read_ledger(self) -> int:
+        """Rebuild the state from the ledger; return the number of the new session."""
+        begun, rows = self._clock.mono(), 0
+        state = self._machine.state
+        for entry in self._ledger.replay():
+            state.apply(entry.fact, entry.mono)
+            rows += 1
+        _logger.info("read %d facts in %.2f s", rows, self._clock.mono() - begun)
+        return state.session.session + 1 if state.session else 1
+
+    def _write_owner(self, session: int) -> None:
+        pid = os.getpid()
+        owner = Owner(
+            pid=pid,
+            pid_started=started_at(pid) or 0,
+            boot_id=boot_id(),
+            session=session,
+            directory=str(self._directory),
+        )
+        temporary = self._home.owner.with_suffix(".tmp")
+        temporary.write_bytes(msgspec.json.encode(owner))
+        temporary.replace(self._home.owner)
+
+    def _started(self, session: int, before: str) -> e.EngineStarted:
+        return e.EngineStarted(
+            at=self._clock.mono(),
+            session=session,
+            pid=os.getpid(),
+            boot_id=boot_id(),
+            version=metadata.version("smallhours"),
+            directory=str(self._directory),
+            backend=self._launcher.name,
+            before=before,
+        )
+
+    def _end(self, status: int) -> None:
+        assert self._ended is not None
+        if not self._ended.done():
+            self._ended.set_result(status)
+
+    def _leave_soon(self) -> None:
+        """Leave in any case: with Ray gone, not every attempt may be given back."""
+        assert self._loop is not None
+        self._lost_timer = self._loop.call_later(_LOST_LIMIT_S, self._end, exits.AGAIN)
+
+    def _on_signal(self, cause: str) -> None:
+        _logger.info("told to end: %s", cause)
+        now = self._clock.mono()
+        self.post(e.ShutdownRequested(at=now, cause="ctrl-c" if cause == "ctrl-c" else "sigterm"))
+
+    def _on_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        error = context.get("exception")
+        _logger.critical(
+            "%s", context["message"], exc_info=error if isinstance(error, BaseException) else None
+        )
+        self._end(exits.BUG)
+
+    # --- what has a clock ------------------------------------------------------------------
+
+    async def _inbox(self) -> None:
+        with self._fatal():
+            while True:
+                for request in inbox.pending(self._home):
+                    if request.id not in self._machine.state.answered:
+                        self._take(request)
+                    inbox.discard(self._home, request.id)
+                self._carry_out(self._machine.finish_if_dry(self._clock.mono()))
+                await asyncio.sleep(_INBOX_S)
+
+    def _take(self, request: inbox.Request) -> None:
+        now = self._clock.mono()
+        try:
+            event = requests.event_of(request, now)
+        except ValueError as error:
+            fact = f.RequestAnswered(
+                request=request.id, verb=request.verb, uid=request.uid, ok=False, text=str(error)
+            )
+            self._carry_out([a.Record(fact=fact)])
+        else:
+            self.post(event)
+
+    async def _ticks(self) -> None:
+        with self._fatal():
+            while True:
+                await asyncio.sleep(_TICK_S)
+                self._tick()
+
+    def _tick(self) -> None:
+        available, total = host.memory()
+        self.post(
+            e.Tick(
+                at=self._clock.mono(),
+                available_bytes=available,
+                total_bytes=total,
+                processes=self._backend.sample(),
+            )
+        )
+        self._backend.check()
+
+    def _fatal(self) -> _Fatal:
+        return _Fatal(self._end)
+
+    # --- actions ---------------------------------------------------------------------------
+
+    def _carry_out(self, actions: list[a.Action]) -> None:
+        decided = False
+        for action in actions:
+            if isinstance(action, a.Record):
+                self._ledger.append(action.fact, at=self._clock.wall(), mono=self._clock.mono())
+                decided = decided or not isinstance(action.fact, f.LAZY)
+                continue
+            if decided and not isinstance(action, (a.Ask, a.Introduce, a.Tell)):
+                # Nothing is done about a decision that a crash could take back. (What the search
+                # is told is only a cache.)
+                self._commit()
+                decided = False
+            self._do(action)
+        if decided:
+            self._commit()
+        elif self._ledger.dirty and self._group_commit is None:
+            assert self._loop is not None
+            self._group_commit = self._loop.call_later(_GROUP_COMMIT_S, self._commit)
+        if actions and not self._machine.asked:
+            self._backend.settled()
+
+    def _commit(self) -> None:
+        if self._group_commit is not None:
+            self._group_commit.cancel()
+            self._group_commit = None
+        try:
+            self._ledger.commit()
+        except DiskFullError as error:
+            _logger.error("%s", error)
+            if self._ledger.dirty:
+                self._end(exits.DISK_FULL)
+            else:
+                cause = e.ShutdownRequested(at=self._clock.mono(), cause="ledger disk full")
+                assert self._loop is not None
+                self._loop.call_soon(self.post, cause)
+
+    def _do(self, action: a.Action) -> None:
+        match action:
+            case a.Start():
+                self._backend.start(action)
+            case a.Stop():
+                self._backend.stop(action)
+            case a.Ask():
+                self._search.ask(action.study, action.trial)
+            case a.Introduce():
+                past = PastTrial(trial=action.trial, params=action.params)
+                self._search.add(action.study, past)
+            case a.Tell():
+                self._search.tell(
+                    action.study, action.trial, action.outcome, action.value, action.step
+                )
+            case a.OpenStudy():
+                study = self._machine.state.studies[action.study]
+                relay = SpaceRelay(self._backend.space_address(action.study))
+                define = relay.define if study.spec.space is None else None
+                self._search.open(study.id, study.spec, history_of(study), define)
+                self._backend.open_study(action.study)
+            case a.CloseStudy():
+                self._search.close(action.study)
+                self._backend.close_study(action.study)
+            case a.DumpStack():
+                self._backend.dump_stack(action.key)
+            case a.Signal():
+                self._backend.signal(action.key, action.signal)
+            case a.RemoveCheckpoint():
+                remove_checkpoint(self._home, action.path)
+            case a.Finish():
+                self._end(exits.AGAIN if action.cause == "raylet died" else exits.DONE)
+            case a.Answer() | a.Record():
+                pass  # answers are facts: whoever asked reads the ledger
+
+
+class _Fatal:
+    """Ends the engine when what it surrounds fails; it does not go on half alive."""
+
+    def __init__(self, end: Callable[[int], None]) -> None:
+        self._end = end
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, Exception):
+            _logger.critical("the engine failed", exc_info=error)
+            self._end(exits.BUG)
+
+
+def _make_launcher(name: str) -> Launcher:
+    if name == "local":
+        from smallhours.backends.local import LocalLauncher
+
+        return LocalLauncher()
+    from smallhours.backends.ray_tune import RayLauncher
+
+    return RayLauncher()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the engine for the state directory and session that the environment names."""
+    parser = argparse.ArgumentParser(prog="smallhours.engine")
+    parser.add_argument("--before", default="", help="how the session before ended")
+    arguments = parser.parse_args(argv)
+    os.umask(0o077)
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        return exits.ENGINE_FAILED  # the supervisor died while this process began
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", force=True
+    )
+    place, directory = home(), Path(os.environ["SMALLHOURS_SESSION"])
+    place.prepare()
+    launcher = _make_launcher(os.environ.get("SMALLHOURS_LAUNCHER", "ray"))
+    try:
+        engine = Engine(place, directory, launcher, SystemClock())
+    except LedgerError as error:
+        _logger.error("%s", error)
+        return exits.LEDGER
+    try:
+        return asyncio.run(engine.run(arguments.before))
+    except LedgerError as error:
+        _logger.error("%s", error)
+        return exits.LEDGER
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,7 @@
+"""Reasons in words: a few of them, a paragraph, and the evidence."""
+
+from smallhours.explain.evidence import Item, evidence
+from smallhours.explain.sentences import About, sentences
+from smallhours.explain.words import GROUPS, WORDS, in_brief
+
+__all__ = ["GROUPS", "WORDS", "About", "Item", "evidence", "in_brief", "sentences"]

@@ -1,0 +1,136 @@
+"""Short words for reasons: for counts, tables and live displays."""
+
+from __future__ import annotations
+
+import signal as signals
+from typing import Final, assert_never
+
+from smallhours.core import reasons as r
+from smallhours.text import clean, duration, number
+
+#: What a count of ended trials is called, in the order of the groups.
+WORDS: Final[dict[str, str]] = {
+    "completed": "ran to the end",
+    "rung_cut": "stopped at a rung",
+    "rule_cut": "stopped by the rule",
+    "diverged": "diverged",
+    "budget": "used up their time",
+    "refused": "never started",
+    "exception": "raised an exception",
+    "crash": "crashed",
+    "hung": "hung",
+    "gpu_oom": "ran out of GPU memory",
+    "host_oom": "ran out of memory",
+    "disk": "could not write to disk",
+    "gpu_fault": "met a fault of the GPU",
+    "cancelled": "cancelled",
+    "interrupted": "interrupted, not resumed",
+    "paused": "paused, not resumed",
+    "lost": "lost without a trace",
+}
+#: The groups of reasons, as they are counted for a study.
+GROUPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("finished", ("completed",)),
+    ("stopped by a rule or a limit", ("rung_cut", "rule_cut", "diverged", "budget", "refused")),
+    ("failures in the study's code", ("exception", "crash", "hung")),
+    ("resources", ("gpu_oom", "host_oom", "disk", "gpu_fault")),
+    ("operator and machine", ("cancelled", "interrupted", "paused")),
+    ("lost (a bug of smallhours: please report it)", ("lost",)),
+)
+CAUSES: Final[dict[str, str]] = {
+    "ctrl-c": "Ctrl-C was pressed",
+    "sigterm": "the engine was told to end (SIGTERM)",
+    "stop": "`smallhours stop` was called",
+    "engine killed": "the engine was killed",
+    "engine crashed": "the engine crashed",
+    "reboot": "the machine was restarted or lost its power",
+    "raylet died": "Ray's node process died",
+    "slot killed": "the process that looked after it was killed",
+    "zygote killed": "the warm process that it was forked from was killed",
+    "ledger disk full": "the disk that holds the ledger was full",
+}
+PAUSERS: Final[dict[str, str]] = {
+    "packer": "to make room on the device",
+    "operator": "because somebody asked for it",
+    "rule": "by the rule",
+    "clock": "because of the time of day",
+    "heat": "because the device was too hot",
+    "study": "because its study was paused",
+}
+
+
+def signal_name(number_: int) -> str:
+    """Return a signal's name: ``SIGSEGV``."""
+    try:
+        return signals.Signals(number_).name
+    except ValueError:
+        return f"signal {number_}"
+
+
+def exit_words(reason: r.Crash) -> str:
+    """Return how a crashed process ended: ``SIGSEGV``, ``exit code 3``."""
+    if reason.signal is not None:
+        return signal_name(reason.signal)
+    return "an unknown status" if reason.exit_code is None else f"exit code {reason.exit_code}"
+
+
+def errno_words(code: int) -> str:
+    """Return an error of the operating system: ``No space left on device (ENOSPC)``."""
+    import errno
+    import os
+
+    return f"{os.strerror(code)} ({errno.errorcode.get(code, code)})"
+
+
+def in_brief(reason: r.Reason) -> str:
+    """Return a reason in a few words, for a table or a live display."""
+    match reason:
+        case r.Completed(steps=steps):
+            return f"ran to step {steps}"
+        case r.RungCut():
+            return (
+                f"{clean(reason.rule, 20)} at step {reason.step}: {number(reason.value)},"
+                f" rank {reason.rank} of {reason.of}"
+            )
+        case r.RuleCut():
+            return (
+                f"{clean(reason.rule, 20)} at step {reason.step}: {number(reason.value)} against"
+                f" {number(reason.threshold)}"
+            )
+        case r.Diverged():
+            return f"diverged at step {reason.step}: {number(float(reason.value))}"
+        case r.Budget():
+            whose = "its" if reason.budget == "trial_time_s" else "the study's"
+            return f"{whose} time of {duration(reason.limit)} is used up"
+        case r.Refused(why="duplicate"):
+            return f"not started: same as trial {number(reason.duplicate_of)}"
+        case r.Refused(why=why):
+            return (
+                "not started: needs too much memory" if why == "memory" else "not started: invalid"
+            )
+        case r.Failure():
+            where = f" at {clean(reason.where, 60)}" if reason.where else ""
+            return f"{clean(reason.type, 40)}{where}"
+        case r.Crash():
+            whose = "its warm process " if reason.whose == "zygote" else ""
+            return f"{whose}crashed ({exit_words(reason)})"
+        case r.Hung():
+            return f"hung: silent for {duration(reason.silent_s)}"
+        case r.GpuOom():
+            return "out of GPU memory"
+        case r.HostOom():
+            return "out of memory"
+        case r.DiskFull():
+            return f"disk: {errno_words(reason.errno)}"
+        case r.GpuFault():
+            return f"fault of the GPU (Xid {reason.xid})"
+        case r.Cancelled():
+            return f"cancelled by {clean(reason.by, 30)}"
+        case r.Interrupted():
+            return f"interrupted: {CAUSES[reason.cause]}"
+        case r.Paused():
+            return f"paused {PAUSERS[reason.by]}"
+        case r.Lost():
+            return "lost without a trace"
+        case _:
+            assert_never(reason)

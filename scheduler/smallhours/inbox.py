@@ -1,0 +1,170 @@
+"""The inbox: how everybody else asks the engine for something, while it is up or down.
+
+A request is one JSON file, complete and durable before it has its final name. The engine answers
+with a `request_answered` fact in the ledger, then deletes the file.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+from urllib.parse import quote
+
+import msgspec
+
+from smallhours.errors import UsageError
+from smallhours.paths import Home
+
+Verb: TypeAlias = Literal["add", "stop", "cancel", "release"]
+
+#: Seconds between two looks at the ledger for an answer.
+_POLL_S = 0.05
+
+_logger = logging.getLogger(__name__)
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that somebody asked for; docs/internals.md has the body of each verb."""
+
+    id: str
+    verb: Verb
+    #: Who asked: the owner of the file, whatever the file says.
+    uid: int
+    pid: int
+    body: dict[str, Any]
+
+
+def submit(home: Home, verb: Verb, body: dict[str, Any]) -> str:
+    """Leave a request for the engine; it is durable when this returns.
+
+    Args:
+        home: The state directory; created where it does not exist.
+        verb: What is asked for.
+        body: The verb's own keys.
+
+    Returns:
+        The id of the request, for `wait_for_answer`.
+
+    Raises:
+        UsageError: the request can't be written, or the directory isn't safe.
+    """
+    identity = f"{time.time_ns()}-{secrets.token_hex(4)}"
+    request = Request(id=identity, verb=verb, uid=os.getuid(), pid=os.getpid(), body=body)
+    try:
+        home.prepare()
+        _write(home.inbox / f"{identity}.json", msgspec.json.encode(request))
+    except OSError as error:
+        raise UsageError(f"the request can't be written to {home.inbox}: {error}") from error
+    return identity
+
+
+def pending(home: Home) -> list[Request]:
+    """Return the requests that wait, oldest first.
+
+    A file that is no request is moved to ``inbox/rejected/`` and reported in the log.
+    """
+    requests = []
+    for path in sorted(home.inbox.glob("*.json")):
+        try:
+            requests.append(_read(path))
+        except FileNotFoundError:
+            continue  # taken back since it was listed
+        except (OSError, ValueError) as error:
+            _reject(path, str(error))
+    return requests
+
+
+def discard(home: Home, request: str) -> None:
+    """Delete a request that was answered, or that nobody waits for any more."""
+    (home.inbox / f"{request}.json").unlink(missing_ok=True)
+
+
+def wait_for_answer(home: Home, request: str, timeout_s: float) -> tuple[bool, str] | None:
+    """Wait for the engine's answer to a request.
+
+    Args:
+        home: The state directory; its ledger need not exist yet.
+        request: What `submit` returned.
+        timeout_s: How long to wait at most.
+
+    Returns:
+        Whether it was carried out, and the answer in words; None: no answer came in that time.
+    """
+    until = time.monotonic() + timeout_s
+    while True:
+        answer = _answer(home.ledger, request)
+        left = until - time.monotonic()
+        if answer is not None or left <= 0:
+            return answer
+        time.sleep(min(_POLL_S, left))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file so that it is seen whole or not at all, and survives a power cut."""
+    temporary = path.with_suffix(".tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _read(path: Path) -> Request:
+    """Read a request.
+
+    Raises:
+        ValueError: it is none.
+        OSError: it can't be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    with os.fdopen(descriptor, "rb") as file:
+        uid = os.fstat(descriptor).st_uid
+        request = msgspec.json.decode(file.read(), type=Request)
+    if request.id != path.stem:
+        raise ValueError(f"its id is {request.id!r}")
+    return msgspec.structs.replace(request, uid=uid)
+
+
+def _reject(path: Path, why: str) -> None:
+    aside = path.parent / "rejected"
+    aside.mkdir(mode=0o700, exist_ok=True)
+    path.rename(aside / path.name)
+    _logger.warning("inbox: %s is no request (%s); moved to %s", path.name, why, aside)
+
+
+def _answer(ledger: Path, request: str) -> tuple[bool, str] | None:
+    """Look for the answer in the ledger; None: there is none yet, or no ledger."""
+    if not ledger.exists():
+        return None
+    try:
+        connection = sqlite3.connect(f"file:{quote(str(ledger))}?mode=ro", uri=True, timeout=1)
+        try:
+            row = connection.execute(
+                "SELECT body FROM event WHERE kind = 'request_answered'"
+                " AND json_extract(body, '$.request') = ? LIMIT 1",
+                (request,),
+            ).fetchone()
+        finally:
+            connection.close()
+    except sqlite3.OperationalError:
+        return None  # just being created, or busy
+    if row is None:
+        return None
+    body = json.loads(row[0])
+    return bool(body["ok"]), str(body["text"])

@@ -1,0 +1,166 @@
+"""Who the engine is and whether it lives; starting it; what an earlier one left behind."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from smallhours.clock import boot_id
+from smallhours.devices import host
+from smallhours.errors import EngineError
+from smallhours.paths import Home
+
+if TYPE_CHECKING:
+    import subprocess
+
+#: ``engine.log`` is put aside when an engine is started and it is larger than this.
+LOG_CAP_BYTES = 20 * 2**20
+
+#: In the environment of every process of a session: its directory below /tmp.
+SESSION_VARIABLE = "SMALLHOURS_SESSION"
+
+_PROC = Path("/proc")
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """The engine as ``engine.json`` names it."""
+
+    pid: int
+    #: Start time of the process in clock ticks since boot, against reuse of the pid.
+    pid_started: int
+    boot_id: str
+    #: None: it has not begun one yet.
+    session: int | None = None
+    #: The session's private directory below /tmp; empty: not known.
+    directory: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stray:
+    """A process of a session whose engine and supervisor are gone."""
+
+    pid: int
+    session: str
+    command: str
+
+
+def started_at(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot; None: gone, or a zombie."""
+    process = host.read_process(pid)
+    return None if process is None or process.state in "ZX" else process.started
+
+
+def owner(home: Home) -> Owner | None:
+    """Return the living engine of a state directory, if there is one."""
+    try:
+        found = msgspec.json.decode(home.owner.read_bytes(), type=Owner)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    lives = found.boot_id == boot_id() and started_at(found.pid) == found.pid_started
+    return found if lives else None
+
+
+def wait_until_gone(engine: Owner, timeout_s: float) -> bool:
+    """Wait for the end of an engine's process; say whether it came within the time."""
+    try:
+        descriptor = os.pidfd_open(engine.pid)
+    except ProcessLookupError:
+        return True
+    try:
+        if started_at(engine.pid) != engine.pid_started:
+            return True
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(timeout_s * 1000))
+    finally:
+        os.close(descriptor)
+
+
+def start_engine(home: Home) -> subprocess.Popen[bytes]:
+    """Start supervisor and engine, detached from this terminal; returns at once.
+
+    Raises:
+        EngineError: no process could be started.
+    """
+    import subprocess  # not above: printing verbs ask who the engine is, and start in no time
+
+    home.prepare()
+    _rotate(home.log)
+    environment = {**os.environ, "SMALLHOURS_HOME": str(home.root)}
+    try:
+        with home.log.open("ab") as log:
+            # -P and the working directory keep modules of the user's from shadowing ours.
+            return subprocess.Popen(
+                [sys.executable, "-P", "-m", "smallhours.supervisor"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=home.root,
+                env=environment,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise EngineError(f"the engine can't be started: {error}") from error
+
+
+def log_tail(home: Home, lines: int = 12) -> str:
+    """Return the last lines of ``engine.log``; empty where there is none."""
+    try:
+        with home.log.open("rb") as log:
+            log.seek(0, os.SEEK_END)
+            log.seek(max(0, log.tell() - 16_384))
+            text = log.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def strays() -> list[Stray]:
+    """Return this user's processes that outlived their engine and its supervisor."""
+    sessions: dict[str, list[Stray]] = {}
+    living: set[str] = set()
+    for pid, environment, command in _processes():
+        session = _session_of(environment)
+        if not session:
+            continue
+        sessions.setdefault(session, []).append(Stray(pid=pid, session=session, command=command))
+        if "smallhours.engine" in command or "smallhours.supervisor" in command:
+            living.add(session)
+    return [stray for name, found in sessions.items() if name not in living for stray in found]
+
+
+def _processes() -> Iterator[tuple[int, bytes, str]]:
+    """Yield pid, environment and command line of every process that may be read."""
+    for entry in _PROC.iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            environment = (entry / "environ").read_bytes()
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue  # gone since, or somebody else's
+        yield int(entry.name), environment, command.replace(b"\0", b" ").decode(errors="replace")
+
+
+def _session_of(environment: bytes) -> str:
+    prefix = SESSION_VARIABLE.encode() + b"="
+    for item in environment.split(b"\0"):
+        if item.startswith(prefix):
+            return os.fsdecode(item[len(prefix) :])
+    return ""
+
+
+def _rotate(log: Path) -> None:
+    """Put a log aside that grew too large, over the one put aside before."""
+    try:
+        if log.stat().st_size > LOG_CAP_BYTES:
+            log.replace(log.with_name(log.name + ".1"))
+    except FileNotFoundError:
+        pass

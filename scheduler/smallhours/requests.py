@@ -1,0 +1,63 @@
+"""Translates the requests of the inbox into events of the core."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from smallhours.core import events as e
+from smallhours.core.spec import StudySpec
+from smallhours.inbox import Request
+
+
+class _Add(msgspec.Struct, frozen=True, kw_only=True):
+    spec: StudySpec
+    snapshot: str
+    digest: str
+    source: str
+    module: str
+    cwd: str
+    replace: bool = False
+
+
+class _Stop(msgspec.Struct, frozen=True, kw_only=True):
+    now: bool = False
+    cause: Literal["stop", "ctrl-c"] = "stop"
+
+
+class _Cancel(msgspec.Struct, frozen=True, kw_only=True):
+    study: int
+    trial: int | None = None
+    by: str
+
+
+class _Release(msgspec.Struct, frozen=True, kw_only=True):
+    study: int | None = None
+
+
+#: What a request can become.
+RequestEvent: TypeAlias = (
+    e.StudySubmitted | e.ShutdownRequested | e.CancelRequested | e.ReleaseRequested
+)
+
+
+def event_of(request: Request, at: float) -> RequestEvent:
+    """Return what a request means.
+
+    Raises:
+        ValueError: its body is not what its verb takes.
+    """
+    ids: dict[str, Any] = {"at": at, "request": request.id, "uid": request.uid}
+    match request.verb:
+        case "add":
+            add = msgspec.convert(request.body, _Add)
+            return e.StudySubmitted(**ids, **{k: getattr(add, k) for k in _Add.__struct_fields__})
+        case "stop":
+            stop = msgspec.convert(request.body, _Stop)
+            return e.ShutdownRequested(**ids, cause=stop.cause, now=stop.now)
+        case "cancel":
+            cancel = msgspec.convert(request.body, _Cancel)
+            return e.CancelRequested(**ids, by=cancel.by, study=cancel.study, trial=cancel.trial)
+        case "release":
+            return e.ReleaseRequested(**ids, study=msgspec.convert(request.body, _Release).study)

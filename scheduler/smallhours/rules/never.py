@@ -1,0 +1,21 @@
+"""The rule that stops nothing."""
+
+from __future__ import annotations
+
+from smallhours.core.rule import Curve
+
+
+class NeverRule:
+    """Every trial runs to its end (the guards still hold)."""
+
+    name = "none"
+    version = 1
+
+    def observe(self, trial: int, step: int, curve: Curve) -> None:
+        """Take no note."""
+
+    def decide(self, trial: int, step: int, curve: Curve) -> None:
+        """Go on."""
+
+    def close(self, trial: int, curve: Curve, *, completed: bool) -> None:
+        """Take no note."""

@@ -1,0 +1,235 @@
+"""The read model: what is in the ledger, as of one moment, without ever holding it.
+
+Everything that shows something (commands, dashboard) comes through `Snapshot`.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from smallhours.clock import Clock, SystemClock
+from smallhours.core import facts as f
+from smallhours.core.reasons import Failure
+from smallhours.core.trial import Role
+from smallhours.paths import Home
+from smallhours.processes import owner
+from smallhours.snapshot import studies as _studies
+from smallhours.snapshot import trials as _trials
+from smallhours.snapshot.names import Target, resolve
+from smallhours.snapshot.source import Source
+from smallhours.snapshot.views import (
+    AttemptView,
+    CheckpointView,
+    EngineView,
+    FailureGroup,
+    Rivals,
+    Spread,
+    Standing,
+    StudyView,
+    TrialRow,
+    TrialView,
+    Waiting,
+)
+
+__all__ = [
+    "AttemptView", "CheckpointView", "EngineView", "FailureGroup", "Rivals", "Snapshot", "Spread",
+    "Standing", "StudyView", "Target", "TrialRow", "TrialView", "Waiting",
+]  # fmt: skip
+
+_CREATED = msgspec.json.Decoder(f.TrialCreated)
+_ENDED = msgspec.json.Decoder(f.AttemptEnded)
+#: Completed trials that one is compared with, at most; the latest of them.
+_RIVALS_AT_MOST = 200
+
+
+class Snapshot:
+    """The ledger as of one moment; `refresh` moves the moment on."""
+
+    def __init__(self, home: Home, clock: Clock | None = None) -> None:
+        """Open the ledger for reading.
+
+        Raises:
+            UsageError: no study has been run yet.
+            LedgerError: the ledger can't be read.
+        """
+        self._home = home
+        self._clock = clock or SystemClock()
+        self._source = Source(home.ledger)
+        self._look_around()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the ledger go."""
+        self._source.close()
+
+    def refresh(self) -> bool:
+        """Take in what happened meanwhile; False: the ledger has nothing new."""
+        changed = self._source.refresh()
+        self._look_around()
+        return changed
+
+    def engine(self) -> EngineView:
+        """Return what can be seen of the engine."""
+        rows = self._source.rows(
+            "SELECT at, body FROM event WHERE kind IN ('session_started', 'session_ended')"
+            " AND seq <= ? ORDER BY seq DESC LIMIT 2",
+            self._source.upto,
+        )
+        started: tuple[float, f.SessionStarted] | None = None
+        ended: str | None = None
+        for at, body in rows:
+            fact = self._source.fact(body)
+            if isinstance(fact, f.SessionStarted) and started is None:
+                started = (at, fact)
+            elif isinstance(fact, f.SessionEnded) and started is None:
+                ended = fact.cause
+        running = self._owner is not None
+        return EngineView(
+            running=running,
+            pid=self._owner.pid if self._owner else None,
+            session=started[1].session if started else None,
+            started_at=started[0] if started else None,
+            ended=None if running else ended,
+        )
+
+    def resolve(self, text: str) -> Target:
+        """Return what a name means: ``digits``, ``digits/12``, ``dig/12``, ``digits@3/12``.
+
+        Raises:
+            NotFoundError: no study or trial has it, or more than one study begins with it.
+        """
+        return resolve(self._source, text, self._heads)
+
+    def studies(self) -> list[StudyView]:
+        """Return all studies, oldest first, retired ones included."""
+        return [self.study(study) for study in self._heads]
+
+    def study(self, study: int) -> StudyView:
+        """Return a study and where it stands."""
+        return _studies.view(
+            self._source,
+            self._heads[study],
+            engine_runs=self._owner is not None,
+            now=self._clock.wall(),
+        )
+
+    def trial(self, study: int, number: int) -> TrialView:
+        """Return a trial that exists, and all that came of it."""
+        return _trials.view(
+            self._source,
+            self._home,
+            self._heads[study],
+            number,
+            engine_runs=self._owner is not None,
+            now=self._clock.wall(),
+        )
+
+    def rows(self, study: int) -> list[TrialRow]:
+        """Return every trial of a study on a line of its own, by number."""
+        ends: dict[int, tuple[str, _studies.EndBody]] = {}
+        seconds: dict[int, float] = {}
+        for trial, reason, body in self._source.rows(
+            "SELECT trial, reason, body FROM event"
+            " WHERE kind = 'attempt_ended' AND study = ? AND seq <= ? ORDER BY seq",
+            study,
+            self._source.upto,
+        ):
+            end = _studies.END_BODY.decode(body)
+            ends[trial] = (reason, end)
+            seconds[trial] = seconds.get(trial, 0.0) + end.seconds
+        rows = self._source.rows(
+            "SELECT body FROM event WHERE kind = 'trial_created' AND study = ? AND seq <= ?",
+            study,
+            self._source.upto,
+        )
+        created = [_CREATED.decode(body) for (body,) in rows]
+        return [
+            _row(fact, ends.get(fact.trial), seconds.get(fact.trial, 0.0))
+            for fact in sorted(created, key=lambda fact: fact.trial)
+        ]
+
+    def failures(self, study: int) -> list[FailureGroup]:
+        """Return the trials that ended with an exception, by what went wrong, most first."""
+        groups: dict[str, tuple[Failure, list[int]]] = {}
+        latest: dict[int, Failure] = {}
+        for (body,) in self._source.rows(
+            "SELECT body FROM event WHERE kind = 'attempt_ended' AND study = ? AND seq <= ?"
+            " AND reason = 'exception' ORDER BY seq",
+            study,
+            self._source.upto,
+        ):
+            fact = _ENDED.decode(body)
+            assert isinstance(fact.reason, Failure)
+            latest[fact.trial] = fact.reason
+        for trial, failure in latest.items():
+            groups.setdefault(failure.fingerprint, (failure, []))[1].append(trial)
+        return [
+            FailureGroup(
+                fingerprint=mark,
+                type=failure.type,
+                message=failure.message,
+                where=failure.where,
+                trials=tuple(numbers),
+            )
+            for mark, (failure, numbers) in sorted(groups.items(), key=lambda g: -len(g[1][1]))
+        ]
+
+    def rivals(self, study: StudyView, trial: int, step: int) -> Rivals:
+        """Return what the trials that had completed when a trial reported a step had at that step.
+
+        Confirmations don't count: no rule compares with them.
+        """
+        head = self._heads[study.id]
+        own = _trials.value_at(self._source, head, trial, step)
+        if own is None:
+            return Rivals(values=(), complete=True)
+        rows = self._source.rows(
+            "SELECT trial FROM event WHERE kind = 'attempt_ended' AND study = ? AND seq < ?"
+            " AND reason = 'completed' ORDER BY seq DESC LIMIT ?",
+            study.id,
+            own[1],
+            _RIVALS_AT_MOST,
+        )
+        searched = set(study.ranking) - {trial}
+        values = [
+            value[0]
+            for (number,) in rows
+            if number in searched
+            and (value := _trials.value_at(self._source, head, number, step)) is not None
+        ]
+        return Rivals(values=tuple(values), complete=len(rows) < _RIVALS_AT_MOST)
+
+    def _look_around(self) -> None:
+        self._owner = owner(self._home)
+        self._heads = _studies.heads(self._source)
+
+
+def _row(
+    fact: f.TrialCreated, end: tuple[str, _studies.EndBody] | None, seconds: float
+) -> TrialRow:
+    over = end is not None and end[1].then == "over"
+    score = end[1].score if end is not None else None
+    return TrialRow(
+        number=fact.trial,
+        role=Role(fact.role),
+        of=fact.of,
+        params=fact.params,
+        seed=fact.seed,
+        reason=end[0] if end is not None and over else None,
+        score=None if score is None else float(score),
+        last_step=end[1].last_step if end is not None else 0,
+        seconds=seconds,
+    )

@@ -1,0 +1,249 @@
+"""One trial as the ledger has it: all its attempts, its curve, its checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from smallhours.core import facts as f
+from smallhours.core.reasons import GpuOom, HostOom, Reason
+from smallhours.core.spec import Goal, ScoreKind, StoredNumber
+from smallhours.core.trial import TrialState
+from smallhours.paths import Home
+from smallhours.snapshot.source import Source
+from smallhours.snapshot.studies import Head
+from smallhours.snapshot.views import AttemptView, CheckpointView, Then, TrialView, Waiting
+
+_METRICS = msgspec.json.Decoder(dict[str, StoredNumber])
+
+
+@dataclass(slots=True)
+class _Run:
+    """An attempt while its facts are read."""
+
+    number: int
+    device: str = ""
+    started_at: float | None = None
+    ended_at: float | None = None
+    resume_step: int = 0
+    pid: int | None = None
+    intent: Reason | None = None
+    end: f.AttemptEnded | None = None
+    rejected: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True)
+class _Story:
+    """A trial while its facts are read."""
+
+    created: f.TrialCreated
+    state: TrialState = TrialState.QUEUED
+    runs: dict[int, _Run] = field(default_factory=dict)
+    checkpoints: dict[str, CheckpointView] = field(default_factory=dict)
+    last_end: f.AttemptEnded | None = None
+
+    def run(self, attempt: int) -> _Run:
+        return self.runs.setdefault(attempt, _Run(attempt))
+
+
+def exists(source: Source, study: int, number: int) -> bool:
+    """Say whether a study has a trial of this number."""
+    return bool(
+        source.rows(
+            "SELECT 1 FROM event WHERE study = ? AND trial = ? AND seq <= ? LIMIT 1",
+            study,
+            number,
+            source.upto,
+        )
+    )
+
+
+def view(
+    source: Source, home: Home, head: Head, number: int, *, engine_runs: bool, now: float
+) -> TrialView:
+    """Return a trial that exists, and all that came of it."""
+    story = _read(source, home, head.id, number)
+    reports, curve = _curve(source, head, number)
+    state, end = story.state, story.last_end
+    if not engine_runs and state not in (TrialState.ENDED, TrialState.QUEUED):
+        state = TrialState.QUEUED
+    attempts = tuple(
+        _attempt(run, reports.get(run.number, 0), now if engine_runs else None)
+        for run in story.runs.values()
+    )
+    last_step = max((a.last_step for a in attempts[-1:]), default=0)
+    then: Then | None = end.then if end else None
+    return TrialView(
+        study=head.id,
+        number=number,
+        name=f"{head.name}/{number}",
+        role=story.created.role,
+        of=story.created.of,
+        params=story.created.params,
+        seed=story.created.seed,
+        state=state,
+        waiting=_waiting(head, story, engine_runs) if state is TrialState.QUEUED else None,
+        reason=end.reason if end else None,
+        then=then,
+        score=_score(head, state, end, curve, last_step),
+        curve=curve,
+        last_step=last_step,
+        attempts=attempts,
+        checkpoints=tuple(story.checkpoints.values()),
+        seconds=sum(attempt.seconds for attempt in attempts),
+    )
+
+
+def _read(source: Source, home: Home, study: int, number: int) -> _Story:
+    story: _Story | None = None
+    for at, body in source.rows(
+        "SELECT at, body FROM event WHERE study = ? AND trial = ? AND seq <= ? ORDER BY seq",
+        study,
+        number,
+        source.upto,
+    ):
+        fact = source.fact(body)
+        if isinstance(fact, f.TrialCreated):
+            story = _Story(fact)
+        elif story is not None:
+            _take_in(story, fact, at, home)
+    assert story is not None, "a trial's first fact is its creation"
+    return story
+
+
+def _take_in(story: _Story, fact: f.Fact, at: float, home: Home) -> None:
+    match fact:
+        case f.AttemptStarted():
+            run = story.run(fact.attempt)
+            run.device, run.started_at, run.resume_step = fact.device, at, fact.resume_step
+            story.state = TrialState.STARTING
+        case f.AttemptRunning():
+            story.run(fact.attempt).pid = fact.pid
+            if story.state is TrialState.STARTING:
+                story.state = TrialState.RUNNING
+        case f.Restored():
+            run = story.run(fact.attempt)
+            run.resume_step, run.rejected = fact.step, fact.rejected
+            for path, _ in fact.rejected:
+                story.checkpoints.pop(path, None)
+        case f.Intended():
+            story.run(fact.attempt).intent = fact.reason
+            story.state = TrialState.STOPPING
+        case f.CheckpointSaved():
+            story.checkpoints[fact.path] = CheckpointView(
+                step=fact.step,
+                attempt=fact.attempt,
+                path=home.root / fact.path,
+                size_bytes=fact.size_bytes,
+                at=at,
+            )
+        case f.CheckpointRemoved():
+            story.checkpoints.pop(fact.path, None)
+        case f.AttemptEnded():
+            run = story.run(fact.attempt)
+            run.end, run.ended_at, story.last_end = fact, at, fact
+            over = fact.then == "over"
+            story.state = TrialState.ENDED if over else TrialState.QUEUED
+        case _:
+            pass
+
+
+def _attempt(run: _Run, reported: int, now: float | None) -> AttemptView:
+    end = run.end
+    if end is not None:
+        seconds, last_step = end.seconds, end.last_step
+    else:
+        # Where the engine is gone nobody knows how long it lasted.
+        alive = now is not None and run.started_at is not None
+        seconds = max(0.0, (now or 0.0) - (run.started_at or 0.0)) if alive else 0.0
+        last_step = max(reported, run.resume_step)
+    return AttemptView(
+        number=run.number,
+        device=run.device,
+        started_at=run.started_at,
+        ended_at=run.ended_at,
+        resume_step=run.resume_step,
+        pid=run.pid,
+        intent=run.intent,
+        reason=end.reason if end else None,
+        then=end.then if end else None,
+        last_step=last_step,
+        seconds=seconds,
+        peak_bytes=end.peak_bytes if end else None,
+        rejected=run.rejected,
+    )
+
+
+def _curve(source: Source, head: Head, number: int) -> tuple[dict[int, int], dict[int, float]]:
+    """Return the last step of each attempt that reported, and the metric by step."""
+    last: dict[int, int] = {}
+    curve: dict[int, float] = {}
+    for attempt, step, metrics in source.rows(
+        "SELECT attempt, step, metrics FROM report"
+        " WHERE study = ? AND trial = ? AND seq <= ? ORDER BY seq",
+        head.id,
+        number,
+        source.upto,
+    ):
+        last[attempt] = step
+        value = _METRICS.decode(metrics).get(head.spec.metric)
+        if value is not None:
+            curve[step] = float(value)
+    return last, dict(sorted(curve.items()))
+
+
+def value_at(source: Source, head: Head, number: int, step: int) -> tuple[float, int] | None:
+    """Return the metric that a trial had at a step, with the sequence number of its report."""
+    rows = source.rows(
+        "SELECT metrics, seq FROM report WHERE study = ? AND trial = ? AND step = ? AND seq <= ?"
+        " ORDER BY seq DESC LIMIT 1",
+        head.id,
+        number,
+        step,
+        source.upto,
+    )
+    if not rows:
+        return None
+    value = _METRICS.decode(rows[0][0]).get(head.spec.metric)
+    return None if value is None else (float(value), rows[0][1])
+
+
+def _score(
+    head: Head,
+    state: TrialState,
+    end: f.AttemptEnded | None,
+    curve: dict[int, float],
+    last_step: int,
+) -> float | None:
+    """Return the recorded score of a trial that is over, else what it would be now."""
+    if state is TrialState.ENDED and end is not None:
+        return None if end.score is None else float(end.score)
+    seen = [value for step, value in curve.items() if step <= last_step]
+    if not seen:
+        return None
+    if head.spec.score is ScoreKind.LAST:
+        return seen[-1]
+    return min(seen) if head.spec.goal is Goal.MINIMIZE else max(seen)
+
+
+def _waiting(head: Head, story: _Story, engine_runs: bool) -> Waiting:
+    end = story.last_end
+    cut_off = story.state not in (TrialState.QUEUED, TrialState.ENDED)
+    points = [saved.step for saved in story.checkpoints.values()]
+    retried = end is not None and end.then == "retry" and not cut_off
+    return Waiting(
+        why=(
+            "study_over"
+            if head.ended or head.retired
+            else "study_halted"
+            if head.halted
+            else "engine_down"
+            if not engine_runs
+            else "alone"
+            if retried and end is not None and isinstance(end.reason, HostOom | GpuOom)
+            else "place"
+        ),
+        to="retry" if retried else "resume" if story.runs else "start",
+        from_step=max(points, default=0),
+    )

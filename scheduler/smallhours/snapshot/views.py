@@ -1,0 +1,219 @@
+"""What the ledger says, as immutable values for those who show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from smallhours.core.reasons import Reason
+from smallhours.core.spec import Params, StudySpec
+from smallhours.core.trial import Role, TrialState
+
+#: ``over``: the trial stays as it is; else it is run again, or goes on.
+Then: TypeAlias = Literal["over", "retry", "resume"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineView:
+    """The engine, as far as one can see it from outside."""
+
+    running: bool
+    #: None: it does not run.
+    pid: int | None
+    #: Latest session that the ledger knows; None: there was none.
+    session: int | None
+    started_at: float | None
+    #: Why the latest session ended; None: it runs, or ended without a word.
+    ended: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Scores of one configuration on several seeds."""
+
+    n: int
+    mean: float
+    #: Sample standard deviation (n - 1); None: fewer than two scores.
+    sd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a configuration did, with the confirmations of it."""
+
+    trial: int
+    #: Of the trial itself; None: it has none (yet).
+    score: float | None
+    #: Over the confirmations that completed: seeds that the choice did not depend on; None: none.
+    fresh: Spread | None
+    #: Over the trial and its confirmations; None: no score at all.
+    seeds: Spread | None
+    #: Confirmations that are over, and that exist.
+    confirmed: int
+    confirmations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyView:
+    """A study and where it stands."""
+
+    id: int
+    #: As people type it: ``digits``, or ``digits@3`` once it was retired.
+    name: str
+    spec: StudySpec
+    source: str
+    state: Literal["waiting", "running", "halted", "ended", "retired"]
+    #: How it ended; None: it has not.
+    outcome: Literal["done", "cancelled", "budget"] | None
+    #: Why it is halted, in words; empty: it is not.
+    halted: str
+    added_at: float
+    #: First start of a trial; None: none yet.
+    started_at: float | None
+    ended_at: float | None
+    #: Trials by state, confirmations included; states without a trial are left out.
+    states: dict[TrialState, int]
+    #: Numbers of the trials that are over, by reason, in the order they ended.
+    reasons: dict[str, tuple[int, ...]]
+    #: Numbers of the trials that are not over.
+    open: tuple[int, ...]
+    #: Numbers of completed trials, best first, without confirmations.
+    ranking: tuple[int, ...]
+    #: Baseline and search trials that are over; the study wants `spec.trials`.
+    ended: int
+    #: Confirmations that are over, and that exist.
+    confirmed: int
+    confirmations: int
+    best: Standing | None
+    baseline: Standing | None
+    #: Steps that were run, repeated ones included.
+    steps_run: int
+    #: Steps that trials stopped by the rule did not run.
+    steps_saved: int
+    #: Seconds that trials spent on their places.
+    seconds: float
+
+    @property
+    def seconds_saved(self) -> float:
+        """Seconds that the steps saved would have taken, at the study's mean pace."""
+        return self.steps_saved * self.seconds / self.steps_run if self.steps_run else 0.0
+
+    def trial_name(self, number: int) -> str:
+        """Return a trial's name as people type it."""
+        return f"{self.name}/{number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointView:
+    """A checkpoint that the ledger knows."""
+
+    step: int
+    attempt: int
+    path: Path
+    size_bytes: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptView:
+    """One run of a trial."""
+
+    number: int
+    device: str
+    #: None: no process was started for it.
+    started_at: float | None
+    ended_at: float | None
+    #: The step it went on from; 0: the beginning.
+    resume_step: int
+    #: None: its process has not spoken.
+    pid: int | None
+    #: What the engine decided before it ended; None: nothing.
+    intent: Reason | None
+    #: None: it is not over.
+    reason: Reason | None
+    then: Then | None
+    last_step: int
+    seconds: float
+    peak_bytes: int | None
+    #: Checkpoints that were passed over: path and what was wrong.
+    rejected: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Why a trial does not run, and what it would do."""
+
+    why: Literal["place", "alone", "study_halted", "study_over", "engine_down"]
+    to: Literal["start", "retry", "resume"]
+    from_step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialView:
+    """One configuration with one seed, and all that came of it."""
+
+    study: int
+    number: int
+    name: str
+    role: Role
+    #: The trial that a confirmation repeats.
+    of: int | None
+    params: Params
+    seed: int
+    state: TrialState
+    #: Only of a queued one.
+    waiting: Waiting | None
+    #: Of the last attempt that ended; None: none has.
+    reason: Reason | None
+    then: Then | None
+    score: float | None
+    #: The metric by step, in order of the steps; later attempts supersede earlier ones.
+    curve: dict[int, float]
+    last_step: int
+    attempts: tuple[AttemptView, ...]
+    #: Oldest first.
+    checkpoints: tuple[CheckpointView, ...]
+    seconds: float
+
+    @property
+    def steps_run(self) -> int:
+        """Steps of all attempts, repeated ones included."""
+        return sum(max(0, a.last_step - a.resume_step) for a in self.attempts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRow:
+    """A trial on one line, for lists of all."""
+
+    number: int
+    role: Role
+    of: int | None
+    params: Params
+    seed: int
+    #: None: not over.
+    reason: str | None
+    score: float | None
+    last_step: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureGroup:
+    """Trials whose last attempt failed at the same place."""
+
+    fingerprint: str
+    type: str
+    message: str
+    where: str
+    trials: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rivals:
+    """What a trial is compared with at a step."""
+
+    #: Values of the trials that had completed by then.
+    values: tuple[float, ...]
+    #: False: there were more; these are the ones that completed last.
+    complete: bool

@@ -1,0 +1,154 @@
+"""Looks after the engine: starts it, starts it again when it dies, and sweeps what it left.
+
+Tiny on purpose (no Ray, no torch): what is not here can't fail here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import FrameType
+
+from smallhours import exits, sweep
+from smallhours.devices.host import read_process
+from smallhours.errors import SmallhoursError
+from smallhours.paths import Home, home
+
+_logger = logging.getLogger("smallhours.supervisor")
+
+_PR_SET_CHILD_SUBREAPER = 36
+#: An engine that was told to end may take this long (checkpoints, `finally` blocks, Ray).
+_END_LIMIT_S = 180.0
+#: The engine is not started again after this many deaths within this time.
+_DEATHS_ALLOWED = 5
+_DEATHS_WITHIN_S = 600.0
+#: How long an engine that is about to leave may still hold the lock.
+_LOCK_PATIENCE_S = 20.0
+
+
+class Supervisor:
+    """One engine after another, until one ends in good order."""
+
+    def __init__(self, place: Home) -> None:
+        self._home = place
+        self._engine: subprocess.Popen[bytes] | None = None
+        self._told_to_end: float | None = None
+
+    def run(self) -> int:
+        """Supervise until the engine ends in good order; return the exit status."""
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._pass_on)
+        if not self._wait_for_lock():
+            _logger.info("another engine is at work; nothing to do")
+            return 0
+        self._sweep_last_session()
+        deaths: list[float] = []
+        before = ""
+        while True:
+            status = self._one_engine(before)
+            before = f"signal {-status}" if status < 0 else f"exit {status}"
+            _logger.info("the engine ended with %s", before)
+            if status in exits.FINAL or self._told_to_end is not None:
+                return max(status, 0)
+            now = time.monotonic()
+            deaths = [at for at in deaths if now - at < _DEATHS_WITHIN_S] + [now]
+            if len(deaths) >= _DEATHS_ALLOWED:
+                _logger.error("it died %d times in a row; giving up", len(deaths))
+                return exits.ENGINE_FAILED
+
+    def _one_engine(self, before: str) -> int:
+        # Short, private, and not below $XDG_RUNTIME_DIR, which a logout empties.
+        directory = tempfile.mkdtemp(prefix=f"sh-{os.getuid()}-", dir="/tmp")
+        environment = {**os.environ, "SMALLHOURS_SESSION": directory}
+        command = [sys.executable, "-P", "-m", "smallhours.engine", "--before", before]
+        self._engine = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            return self._wait(self._engine)
+        finally:
+            self._engine = None
+            killed = sweep.kill_descendants()
+            if killed:
+                _logger.warning("swept %d processes", killed)
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _wait(self, engine: subprocess.Popen[bytes]) -> int:
+        while True:
+            try:
+                return engine.wait(timeout=1.0)
+            except subprocess.TimeoutExpired:
+                told = self._told_to_end
+                if told is not None and time.monotonic() - told > _END_LIMIT_S:
+                    engine.kill()
+
+    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
+        if self._told_to_end is None:
+            self._told_to_end = time.monotonic()
+        if self._engine is not None:
+            self._engine.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
+
+    def _wait_for_lock(self) -> bool:
+        """Wait until no engine holds the ledger; False where one goes on holding it."""
+        deadline = time.monotonic() + _LOCK_PATIENCE_S
+        fd = os.open(self._home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while True:
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    if time.monotonic() > deadline:
+                        return False
+                    time.sleep(0.1)
+                else:
+                    return True
+        finally:
+            os.close(fd)
+
+    def _sweep_last_session(self) -> None:
+        """Kill what a session left whose supervisor was killed, too."""
+        try:
+            last = json.loads(self._home.owner.read_bytes())
+            directory, started = str(last["directory"]), int(last["pid_started"])
+            lives = read_process(int(last["pid"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        if lives is not None and lives.started == started:
+            return
+        killed = sweep.kill_session(directory, started)
+        if killed:
+            _logger.warning("swept %d processes of the last session", killed)
+        path = Path(directory)
+        ours = path.parent == Path("/tmp") and path.name.startswith(f"sh-{os.getuid()}-")
+        if ours and path.is_dir() and path.stat().st_uid == os.getuid():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def main() -> int:
+    """Run a supervisor for the state directory that the environment names."""
+    os.umask(0o077)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", force=True
+    )
+    place = home()
+    try:
+        place.prepare()
+    except SmallhoursError as error:
+        _logger.error("%s", error)
+        return error.exit_code
+    return Supervisor(place).run()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,111 @@
+"""Finds and kills processes of ours that nobody looks after any more."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+from smallhours.devices import host
+
+_PROC = Path("/proc")
+#: Between two looks at what is left.
+_PAUSE_S = 0.02
+
+
+def descendants(root: int) -> list[int]:
+    """Return the pids of all processes below one, itself left out."""
+    children: dict[int, list[int]] = {}
+    for process in host.all_processes():
+        children.setdefault(process.parent, []).append(process.pid)
+    found, todo = [], [root]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found
+
+
+def kill_descendants(limit_s: float = 10.0) -> int:
+    """Kill everything below this process, again until nothing is left.
+
+    With PR_SET_CHILD_SUBREAPER set, that includes processes that left their session or whose
+    parents are gone.
+
+    Returns:
+        How many processes were killed.
+    """
+    killed: set[int] = set()
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        _reap()
+        alive = [pid for pid in descendants(os.getpid()) if not _is_zombie(pid)]
+        if not alive:
+            break
+        killed.update(alive)
+        for pid in alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_PAUSE_S)
+    _reap()
+    return len(killed)
+
+
+def kill_session(directory: str, started_after: int) -> int:
+    """Kill what is left of a session whose supervisor died.
+
+    It is known by its mark in the environment, or by an open file below its directory (some of
+    Ray's processes overwrite their environment).
+
+    Args:
+        directory: The session's private directory.
+        started_after: Clock ticks since boot; what is older can't be of that session.
+
+    Returns:
+        How many processes were killed.
+    """
+    mark = b"SMALLHOURS_SESSION=" + os.fsencode(directory)
+    killed = 0
+    for process in host.all_processes():
+        if process.started < started_after or process.pid == os.getpid():
+            continue
+        if _is_marked(process.pid, mark) or _holds_file_below(process.pid, directory):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process.pid, signal.SIGKILL)
+                killed += 1
+    return killed
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _is_zombie(pid: int) -> bool:
+    process = host.read_process(pid)
+    return process is None or process.state in "ZX"
+
+
+def _is_marked(pid: int, mark: bytes) -> bool:
+    try:
+        return mark in (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def _holds_file_below(pid: int, directory: str) -> bool:
+    try:
+        with os.scandir(_PROC / str(pid) / "fd") as entries:
+            return any(_target(entry).startswith(directory + "/") for entry in entries)
+    except OSError:
+        return False
+
+
+def _target(entry: os.DirEntry[str]) -> str:
+    try:
+        return str(Path(entry.path).readlink())
+    except OSError:
+        return ""

@@ -1,0 +1,1 @@
+"""Real implementations of small things, shared by tests."""

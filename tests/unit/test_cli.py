@@ -1,0 +1,243 @@
+"""The command line's own part: words, exit codes, and what an error looks like."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from smallhours import cli
+from smallhours.errors import EngineError, LedgerError, NotFoundError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SMALLHOURS_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("SMALLHOURS_TRACEBACK", raising=False)
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """Have `doctor` raise what is put into the list."""
+    errors: list[BaseException] = []
+
+    def doctor(*args: object, **keys: object) -> int:
+        raise errors[0]
+
+    monkeypatch.setattr("smallhours.commands.doctor.doctor", doctor)
+    return errors
+
+
+def test_without_arguments_the_five_most_used_commands_are_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main([]) == 0
+    printed = capsys.readouterr().out
+    for verb in ("run", "resume", "show", "best", "why"):
+        assert f"smallhours {verb}" in printed
+    assert len(printed.splitlines()) < 15
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("shwo", "did you mean 'show'?"),
+        ("resum", "did you mean 'resume'?"),
+        ("wine.py", "did you mean `smallhours run wine.py`?"),
+        ("xyzzy", "there are run, resume"),
+    ],
+)
+def test_an_unknown_command_is_answered_with_the_nearest(
+    word: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([word]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"smallhours: '{word}' is no command; ")
+    assert hint in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["run"], ["best"], ["why"], ["show", "--jsno"], ["log", "-n", "0", "a/1"], ["--jsno"]],
+)
+def test_a_wrong_command_line_is_one_sentence_and_exit_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("smallhours: ")
+    assert len(message.splitlines()) == 1
+
+
+def test_help_documents_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    for code in ("0 ", "1 ", "2 ", "3 ", "4 ", "70", "130"):
+        assert f"\n  {code}" in printed
+
+
+def test_help_of_every_command_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in cli.VERBS:
+        assert cli.main([verb, "--help"]) == 0
+        assert len(capsys.readouterr().out.splitlines()) >= 4
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    name, version = capsys.readouterr().out.split()
+    assert name == "smallhours"
+    assert version[0].isdigit()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("that is wrong"), 2),
+        (NotFoundError("that is wrong"), 2),
+        (EngineError("that is wrong"), 3),
+        (LedgerError("that is wrong"), 4),
+    ],
+)
+def test_an_expected_error_is_a_sentence_and_its_exit_code(
+    failing: list[BaseException],
+    error: BaseException,
+    code: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failing.append(error)
+    assert cli.main(["doctor"]) == code
+    assert capsys.readouterr().err == "smallhours: that is wrong\n"
+
+
+def test_escape_sequences_in_an_error_never_reach_the_terminal(
+    failing: list[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing.append(UsageError("no \x1b]52;c;ZXZpbA==\x1b\\ such\nsecond line"))
+    assert cli.main(["doctor"]) == 2
+    message = capsys.readouterr().err
+    assert "\x1b" not in message
+    assert message.endswith("such\nsecond line\n")
+
+
+def test_an_interrupt_is_exit_130_without_a_traceback(
+    failing: list[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing.append(KeyboardInterrupt())
+    assert cli.main(["doctor"]) == 130
+    assert capsys.readouterr().err.strip() == ""
+
+
+def test_an_error_of_our_own_is_one_line_and_its_traceback_a_file(
+    failing: list[BaseException], state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing.append(RuntimeError("should not be"))
+    assert cli.main(["doctor"]) == 70
+    (message,) = capsys.readouterr().err.splitlines()
+    (file,) = state.glob("error-*.txt")
+    assert "RuntimeError: should not be" in message
+    assert str(file) in message
+    assert "Traceback (most recent call last)" in file.read_text()
+
+
+def test_the_traceback_is_printed_where_it_is_asked_for(
+    failing: list[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SMALLHOURS_TRACEBACK", "1")
+    failing.append(RuntimeError("should not be"))
+    assert cli.main(["doctor"]) == 70
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+def test_a_traceback_that_no_file_takes_is_printed(
+    failing: list[BaseException], state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state.write_text("not a directory")
+    failing.append(RuntimeError("should not be"))
+    assert cli.main(["doctor"]) == 70
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+def test_elsewhere_than_on_linux_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert cli.main(["doctor"]) == 2
+    assert "runs on Linux" in capsys.readouterr().err
+
+
+def test_what_is_created_is_closed_to_others() -> None:
+    before = os.umask(0o022)
+    try:
+        cli.main([])
+        assert os.umask(0o022) == 0o077
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.processes
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    code = "import sys; from smallhours.cli import main; sys.exit(main(['--help']))"
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("arguments", [["show"], ["why", "wine/1"], ["best", "wine"], ["stop"]])
+def test_commands_that_print_load_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys; from smallhours.cli import main; main(sys.argv[1:]);"
+        "print(sorted({'rich', 'torch', 'ray', 'optuna', 'numpy', 'subprocess', 'asyncio'}"
+        " & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_stop_without_an_engine_is_done_already(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["stop"]) == 0
+    assert capsys.readouterr().out == "nothing is running\n"
+
+
+def test_resume_with_nothing_to_do_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["resume"]) == 0
+    assert capsys.readouterr().out.startswith("nothing is left to do")
+
+
+def test_doctor_finds_the_state_directory_that_others_can_write_to(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state.mkdir(mode=0o700)
+    state.chmod(0o777)
+    assert cli.main(["doctor"]) == 1
+    printed = capsys.readouterr().out
+    assert "others can write there" in printed
+    assert f"chmod 700 {state}" in " ".join(printed.split())
+
+
+def test_doctor_prints_json(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import json
+
+    state.mkdir(mode=0o700)
+    code = cli.main(["doctor", "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    wrong = [finding for finding in answer["findings"] if finding["verdict"] == "wrong"]
+    assert answer["fit"] == (not wrong) == (code == 0)
+    assert all(finding["do"] for finding in wrong)
+    assert {"what": "engine", "verdict": "ok", "found": "not running", "do": ""} in answer["findings"]
+
+
+def test_doctor_finds_a_damaged_ledger(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state.mkdir(mode=0o700)
+    (state / "ledger.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
+    assert cli.main(["doctor"]) == 1
+    assert "ledger" in capsys.readouterr().out.splitlines()[-1]
