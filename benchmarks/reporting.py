@@ -1,6 +1,6 @@
 """What it costs to report every 15 ms, and what the engine costs at rest.
 
-A step spins for 15 ms of CPU time. Its rate is taken between the first and the last report, from
+A step spins for 15 ms of CPU time. The rate is taken between the first and the last report, from
 inside the training function: start-up doesn't count. CPU time is read with psutil from all
 processes of the session while it runs.
 
@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -57,13 +58,14 @@ import time
 from smallhours import Float, Study
 
 study = Study(
-    "sleeper", metric="loss", goal="minimize", trials=1, steps=1, hang_s=3600,
+    "sleeper", metric="loss", goal="minimize", trials=1, steps=2, hang_s=3600,
     space={"x": Float(0.0, 1.0)}, baseline={"x": 0.5}, stopping="none", sampler="random",
 )
 
 
 @study.train
 def train(trial):
+    trial.report(1, loss=1.0)
     (trial.dir / "asleep").touch()
     time.sleep(3600)
 """
@@ -160,20 +162,22 @@ def bare_rates(processes: int, steps: int) -> list[float]:
 
 
 def _start(place: Path, study: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [SMALLHOURS, "run", place / study],
-        env={**os.environ, **smallhours_env(place)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with (place / "output.txt").open("wb") as output:
+        return subprocess.Popen(
+            [SMALLHOURS, "run", place / study],
+            env={**os.environ, **smallhours_env(place)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
 
 
 def _wait_for(place: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 90
     while not list((place / "home" / "trials").glob(pattern)):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"no {pattern} appeared in {place}")
+            said = (place / "output.txt").read_text("utf-8", errors="replace")
+            raise RuntimeError(f"no {pattern} appeared: {said}")
         time.sleep(0.1)
 
 
@@ -191,8 +195,8 @@ def smallhours_rates(trials: int, steps: int) -> tuple[list[float], Cost]:
     with workplace(STUDY.format(trials=trials, steps=steps), "reporting") as place:
         process = _start(place, "reporting.py")
         _wait_for(place, "*/*/attempt-1", process)
-        time.sleep(2)
-        cost = watch(place / "home", steps * 0.015 * 0.5)
+        time.sleep(5)  # Ray goes on starting workers for a while
+        cost = watch(place / "home", steps * 0.015 * 0.4)
         process.wait(300)
         files = (place / "home" / "trials").glob("*/*/rate.json")
         return [_rate(file, steps) for file in files], cost
@@ -210,17 +214,25 @@ def at_rest(over_s: float) -> Cost:
             _stop(place, process)
 
 
-def compare(trials: int, steps: int) -> tuple[tuple[object, ...], dict[str, Any]]:
-    """Measure trials side by side against as many bare loops; return a row and the figures."""
-    bare = bare_rates(trials, steps)
-    ours, cost = smallhours_rates(trials, steps)
-    bare_mean, our_mean = sum(bare) / len(bare), sum(ours) / len(ours)
-    loss = 100 * (1 - our_mean / bare_mean)
+def compare(trials: int, steps: int, rounds: int) -> tuple[tuple[object, ...], dict[str, Any]]:
+    """Measure trials side by side against as many bare loops; return a row and the figures.
+
+    Each counts with its best round: others' work on the machine only ever slows one down.
+    """
+    bare, ours = [], []
+    costs = []
+    for _ in range(rounds):
+        bare.append(statistics.mean(bare_rates(trials, steps)))
+        rates, cost = smallhours_rates(trials, steps)
+        ours.append(statistics.mean(rates))
+        costs.append(cost)
+    cost = min(costs, key=lambda cost: cost.total)
+    loss = 100 * (1 - max(ours) / max(bare))
     row = (
-        f"{trials} trial{'s' if trials > 1 else ''}", bare_mean, our_mean, loss,
+        f"{trials} trial{'s' if trials > 1 else ''}", max(bare), max(ours), loss,
         cost.share("engine"), cost.share("ray") + cost.share("ray slot"), cost.total,
     )  # fmt: skip
-    return row, {"bare": bare, "smallhours": ours, "cpu_s": cost.cpu_s, "over_s": cost.over_s}
+    return row, {"bare": bare, "smallhours": ours, "costs": [cost._asdict() for cost in costs]}
 
 
 def main() -> None:
@@ -228,11 +240,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="shorter")
     given = parser.parse_args()
-    steps = 600 if given.quick else 2000
+    steps, rounds = (1000, 1) if given.quick else (2000, 3)
     figures: dict[str, Any] = {}
     rows = []
     for trials in (1, 2):
-        row, figures[f"trials_{trials}"] = compare(trials, steps)
+        row, figures[f"trials_{trials}"] = compare(trials, steps, rounds)
         rows.append(row)
     show(
         "A report every 15 ms (steps/s of each trial; CPU in % of a core)",

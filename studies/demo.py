@@ -72,14 +72,13 @@ class Demo:
 
 
 def main() -> int:
-    """Run the study and read the answer; returns the exit code of the run."""
+    """Run the study, which ends with best against baseline, and ask why; returns its exit code."""
     home = tempfile.mkdtemp(prefix="smallhours-demo-")
     demo = Demo(home)
     code = demo.type("run", os.path.relpath(STUDY))
     if code:
         print(f"\nThe run left with {code}. What there is of it lies in {home}.")
         return code
-    demo.type("best", "digits")
     demo.sum_up()
     demo.tell_why()
     print(f"\nLook around: SMALLHOURS_HOME={home} smallhours show digits")

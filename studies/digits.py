@@ -39,7 +39,8 @@ study = Study(
         "dropout": Float(0.0, 0.5),
         "weight_decay": Float(1e-6, 1e-2, log=True),
     },
-    baseline={"lr": 0.05, "momentum": 0.9, "channels": 8, "dropout": 0.0, "weight_decay": 1e-5},
+    # What people start from without a thought: SGD's usual learning rate and momentum.
+    baseline={"lr": 0.01, "momentum": 0.9, "channels": 8, "dropout": 0.0, "weight_decay": 1e-5},
     trials=40,
     steps=EPOCHS,
     stopping="median",

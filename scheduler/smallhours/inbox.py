@@ -6,10 +6,7 @@ with a `request_answered` fact in the ledger, then deletes the file.
 
 from __future__ import annotations
 
-import json
-import logging
 import os
-import secrets
 import sqlite3
 import time
 from pathlib import Path
@@ -25,8 +22,6 @@ Verb: TypeAlias = Literal["add", "stop", "cancel", "release"]
 
 #: Seconds between two looks at the ledger for an answer.
 _POLL_S = 0.05
-
-_logger = logging.getLogger(__name__)
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +49,7 @@ def submit(home: Home, verb: Verb, body: dict[str, Any]) -> str:
     Raises:
         UsageError: the request can't be written, or the directory isn't safe.
     """
-    identity = f"{time.time_ns()}-{secrets.token_hex(4)}"
+    identity = f"{time.time_ns()}-{os.urandom(4).hex()}"
     request = Request(id=identity, verb=verb, uid=os.getuid(), pid=os.getpid(), body=body)
     try:
         home.prepare()
@@ -145,7 +140,11 @@ def _reject(path: Path, why: str) -> None:
     aside = path.parent / "rejected"
     aside.mkdir(mode=0o700, exist_ok=True)
     path.rename(aside / path.name)
-    _logger.warning("inbox: %s is no request (%s); moved to %s", path.name, why, aside)
+    import logging  # not above: commands that only ask start in no time
+
+    logging.getLogger(__name__).warning(
+        "inbox: %s is no request (%s); moved to %s", path.name, why, aside
+    )
 
 
 def _answer(ledger: Path, request: str) -> tuple[bool, str] | None:
@@ -162,9 +161,9 @@ def _answer(ledger: Path, request: str) -> tuple[bool, str] | None:
             ).fetchone()
         finally:
             connection.close()
-    except sqlite3.OperationalError:
-        return None  # just being created, or busy
+    except sqlite3.DatabaseError:
+        return None  # just being created, or busy; of a damaged one the engine itself complains
     if row is None:
         return None
-    body = json.loads(row[0])
+    body = msgspec.json.decode(row[0])
     return bool(body["ok"]), str(body["text"])

@@ -1,9 +1,8 @@
 """Proposes configurations: Optuna as a cache that is rebuilt from what the ledger keeps.
 
 What counts is the list of `PastTrial`s, one per trial number. The Optuna study mirrors it, and is
-made anew where Optuna can't follow (a told trial is told again, a lower number comes late, an ask
-fails half way). So a search that lived through the night and one that was rebuilt from the ledger
-propose the same.
+made anew where Optuna can't follow (a trial is told again, a lower number comes late, an ask fails
+half way). So a search that lived through the night and one that was rebuilt propose the same.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import itertools
 import math
 import re
 import sys
@@ -36,6 +37,8 @@ _UNITS = {"b": 1} | {
 }
 _GOALS = ("minimize", "maximize")
 _SAMPLERS = ("tpe", "random")
+#: Numbers the studies of a file in the order they are written.
+_POSITIONS = itertools.count()
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -118,6 +121,7 @@ class Study:
     ) -> None:
         self.file = sys._getframe(1).f_code.co_filename
         self.name = name
+        self.position = next(_POSITIONS)
         self.train_function: Callable[[Any], object] | None = None
         self.prepare_function: Callable[[], object] | None = None
         self.space_function: Callable[[Any], object] | None = None

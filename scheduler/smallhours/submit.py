@@ -9,6 +9,7 @@ import select
 import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -19,12 +20,13 @@ from smallhours import inbox, study_code
 from smallhours.core.spec import StudySpec
 from smallhours.errors import StudyFileError, UsageError
 from smallhours.paths import Home
+from smallhours.rules import RULES
 from smallhours.space import did_you_mean
 
 #: How long a study file may take to be imported.
 LOAD_LIMIT_S = 30.0
 
-RULES = ("median", "none")
+#: Samplers that the search knows.
 SAMPLERS = ("tpe", "random")
 
 #: What a study may be called: it becomes part of what people type, never of a path.
@@ -248,12 +250,12 @@ def _spec(path: Path, data: dict[str, Any]) -> StudySpec:
         check_name("name", spec.name)
     except UsageError as error:
         raise StudyFileError(str(path), "", str(error)) from None
-    _check_choice(path, f"{name}.stopping", spec.stopping.rule, RULES)
+    _check_choice(path, f"{name}.stopping", spec.stopping.rule, sorted(RULES))
     _check_choice(path, f"{name}.sampler", spec.sampler.name, SAMPLERS)
     return spec
 
 
-def _check_choice(path: Path, key: str, value: str, known: tuple[str, ...]) -> None:
+def _check_choice(path: Path, key: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         expected = " or ".join(f'"{word}"' for word in known)
         raise StudyFileError(

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from smallhours import cli
+from smallhours import cli, processes
+from smallhours.clock import boot_id
 from smallhours.errors import EngineError, LedgerError, NotFoundError, UsageError
+from smallhours.paths import Home
 
 
 @pytest.fixture(autouse=True)
@@ -183,7 +186,7 @@ def test_what_is_created_is_closed_to_others() -> None:
 
 @pytest.mark.processes
 def test_a_reader_that_goes_away_is_no_error() -> None:
-    code = "import sys; from smallhours.cli import main; sys.exit(main(['--help']))"
+    code = "import sys; from smallhours.cli import main; sys.exit(main([]))"
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE)
@@ -201,6 +204,82 @@ def test_commands_that_print_load_nothing_heavy(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+STUDY = """
+from smallhours import Float, Study
+study = Study("wine", metric="loss", goal="minimize", space={"lr": Float(0.1, 1.0)},
+              baseline={"lr": 0.5}, trials=2, steps=1)
+
+@study.train
+def train(trial):
+    trial.report(1, loss=0.5)
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "wine.py"
+    path.write_text(STUDY)
+    return path
+
+
+@pytest.mark.processes
+def test_an_engine_that_dies_at_its_start_is_exit_3_with_its_last_words(
+    state: Path, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def start(home: Home) -> subprocess.Popen[bytes]:
+        home.log.write_text("something else\nno such device\n")
+        return subprocess.Popen(["false"])
+
+    monkeypatch.setattr(processes, "start_engine", start)
+    assert cli.main(["run", str(file)]) == 3
+    captured = capsys.readouterr()
+    assert captured.out == "starting the engine ...\n"
+    assert captured.err.startswith("smallhours: the engine died while it started (code 1); ")
+    assert captured.err.endswith("  something else\n  no such device\n")
+    assert list((state / "inbox").iterdir()) == []
+
+
+@pytest.mark.processes
+def test_a_ledger_that_is_none_is_exit_4(
+    state: Path, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state.mkdir(mode=0o700)
+    (state / "ledger.db").write_bytes(b"this is no database " * 500)
+    assert cli.main(["run", str(file)]) == 4
+    assert "file is not a database" in capsys.readouterr().err
+    assert list((state / "inbox").iterdir()) == []
+
+
+def test_the_living_engine_is_known_by_pid_start_and_boot(state: Path) -> None:
+    home = Home(state)
+    home.prepare()
+    own = processes.started_at(os.getpid())
+    assert own is not None
+    engine = processes.Owner(pid=os.getpid(), pid_started=own, boot_id=boot_id(), session=1)
+    for written, lives in (
+        (engine, True),
+        (msgspec.structs.replace(engine, pid_started=own + 1), False),
+        (msgspec.structs.replace(engine, boot_id="another"), False),
+    ):
+        home.owner.write_bytes(msgspec.json.encode(written))
+        assert (processes.owner(home) == written) is lives
+    home.owner.write_bytes(b"{")
+    assert processes.owner(home) is None
+
+
+@pytest.mark.processes
+def test_a_process_of_a_session_without_engine_is_a_stray(tmp_path: Path) -> None:
+    session = str(tmp_path / "sh")
+    environment = {**os.environ, "SMALLHOURS_SESSION": session}
+    child = subprocess.Popen(["sleep", "30"], env=environment)
+    try:
+        found = [stray for stray in processes.strays() if stray.session == session]
+        assert [(stray.pid, stray.command.strip()) for stray in found] == [(child.pid, "sleep 30")]
+    finally:
+        child.kill()
+        child.wait()
 
 
 def test_stop_without_an_engine_is_done_already(capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,7 +312,9 @@ def test_doctor_prints_json(state: Path, capsys: pytest.CaptureFixture[str]) -> 
     wrong = [finding for finding in answer["findings"] if finding["verdict"] == "wrong"]
     assert answer["fit"] == (not wrong) == (code == 0)
     assert all(finding["do"] for finding in wrong)
-    assert {"what": "engine", "verdict": "ok", "found": "not running", "do": ""} in answer["findings"]
+    assert {"what": "engine", "verdict": "ok", "found": "not running", "do": ""} in answer[
+        "findings"
+    ]
 
 
 def test_doctor_finds_a_damaged_ledger(state: Path, capsys: pytest.CaptureFixture[str]) -> None:

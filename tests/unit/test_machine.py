@@ -355,6 +355,20 @@ def test_a_trial_whose_last_step_was_recorded_is_not_run_again_after_a_crash(run
     assert end.reason == r.Completed(steps=10, metrics={"loss": 0.2}, recovered=True)
 
 
+def test_a_trial_that_goes_on_from_its_last_step_and_returns_is_completed(running):
+    for step in range(1, 11):
+        running.report(FIRST, step, 0.2)
+    running.tell(
+        e.CheckpointWritten(at=running.now, key=FIRST, step=10, path="c/10", size_bytes=1)
+    )
+    running.exit(FIRST, signal=11)
+    second = running.key(1, 1)
+    running.run(second)
+    running.tell(e.StateRestored(at=running.now, key=second, step=10, path="c/10"))
+    running.exit(second, finished=True, exit_code=0)
+    assert running.ends[-1].reason == r.Completed(steps=10, metrics={"loss": 0.2})
+
+
 def test_a_second_resume_changes_nothing(running):
     again = Night(facts=running.facts)
     again.begin(before="signal 9")

@@ -23,7 +23,7 @@ study = Study(
 
 @study.train
 def train(trial):
-    pass
+    trial.report(1, val_loss=0.5)
 """
 
 
@@ -50,7 +50,9 @@ def write(folder: Path, *, before: str = "", keys: str = "", name: str = "wine.p
 
 @pytest.mark.processes
 def test_a_study_file_is_read_in_a_process_of_its_own(folder: Path) -> None:
-    loaded = submit.load(write(folder, before="import os; open('pid', 'w').write(str(os.getpid()))"))
+    loaded = submit.load(
+        write(folder, before="import os; open('pid', 'w').write(str(os.getpid()))")
+    )
     assert [spec.name for spec in loaded.specs] == ["wine"]
     assert loaded.specs[0].trials == 4
     assert loaded.module == "wine"

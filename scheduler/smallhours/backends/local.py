@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import socket
 import threading
@@ -30,10 +31,10 @@ class LocalLauncher:
     def open(
         self,
         slots: int,
-        directory: str,  # noqa: ARG002 - nothing of this launcher lies on disk
+        directory: str,
         ready: Callable[[], None],
         returned: Callable[[SlotReturn], None],
-        lost: Callable[[str], None],  # noqa: ARG002 - there is nothing that could be lost
+        lost: Callable[[str], None],
     ) -> None:
         """Start the slots; see `Launcher.open`."""
         for number in range(slots):
@@ -94,7 +95,5 @@ class LocalLauncher:
 
 def _shut(link: socket.socket) -> None:
     """End a connection that another thread may be reading from or have closed already."""
-    try:
+    with contextlib.suppress(OSError):
         link.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # it was over before

@@ -7,14 +7,18 @@ return comes back the same way. Reports never pass through here.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import secrets
+import signal
+import sys
 import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -24,8 +28,6 @@ import psutil
 
 from smallhours.backends.base import Placed, SlotReturn
 from smallhours.errors import EngineError
-
-logger = logging.getLogger(__name__)
 
 #: Ray's temporary directory: longer, and its sockets' paths pass what the kernel takes.
 _PATH_CHARS = 43
@@ -39,6 +41,8 @@ _TURN_S = 1.0
 _BUSY_S = 1.0
 #: How long Ray may take to go before its processes are killed.
 _SHUTDOWN_S = 4.0
+#: Not less than C's `struct sigaction` (152 on x86-64).
+_SIGACTION_BYTES = 512
 #: One token a process: Ray reads it once and keeps it.
 _TOKEN = secrets.token_hex(32)
 
@@ -52,6 +56,7 @@ def environment(slots: int) -> dict[str, str]:
         "RAY_AUTH_TOKEN": _TOKEN,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_prestart_worker_first_driver": "0",  # two idle processes that no slot can use
+        "RAY_task_events_report_interval_ms": "0",  # a history of tasks that nobody reads
         "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
         "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
@@ -177,7 +182,7 @@ class Desk:
         with self._bell:
             self._bell.wait_for(lambda: self._rang or self.over or self._servable(), _TURN_S)
 
-    def leave_if_busy(self, timeout: float | None) -> None:
+    def leave_if_busy(self) -> None:
         """Once `over`: leave at once if attempts still run that will not be waited for."""
         if not self._given:
             return
@@ -200,7 +205,7 @@ class Desk:
 class RayLauncher:
     """Runs attempts in the slots of one long Tune run.
 
-    Ray runs in a thread and so installs no signal handlers: the engine's stay as they are.
+    Ray runs in a thread and leaves the signal handlers that are set when `open` is called.
     """
 
     name = "ray"
@@ -250,7 +255,7 @@ class RayLauncher:
         Cheap; call it each second: Ray's workers notice a dead raylet only once it was reaped.
         """
         node = _node()
-        if node is None:
+        if node is None or not self._processes:
             return None
         names = [f"{kind} ({process.pid})" for kind, process in node.dead_processes()]
         return f"Ray's {', '.join(names)} died" if names else None
@@ -275,7 +280,8 @@ class RayLauncher:
             import ray
 
             try:
-                self._init(slots, directory)
+                with _sigterm_kept():
+                    _init(slots, directory)
                 self._processes = _family()
                 if trouble := _outside_loopback(self._processes):
                     desk.fail(trouble)
@@ -289,22 +295,38 @@ class RayLauncher:
         except BaseException:  # noqa: BLE001 - nothing else would tell the engine
             desk.fail(traceback.format_exc())
 
-    def _init(self, slots: int, directory: Path) -> None:
-        """Start Ray on this machine."""
-        import ray
 
-        logging.getLogger("ray").setLevel(logging.WARNING)
-        ray.init(
-            address="local",
-            num_cpus=slots,
-            num_gpus=0,
-            resources={"slot": 2 * slots},  # a new one need not wait for a dying one
-            include_dashboard=False,
-            log_to_driver=False,
-            configure_logging=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            _temp_dir=str(directory / "r"),
-        )
+def _init(slots: int, directory: Path) -> None:
+    """Start Ray on this machine."""
+    import ray
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    ray.init(
+        address="local",
+        num_cpus=slots,
+        num_gpus=0,
+        resources={"slot": 2 * slots},  # a new slot need not wait for a dying one
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        _temp_dir=str(directory / "r"),
+    )
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Leave SIGTERM as it was: Ray's C++ handler prints a stack and aborts the process after 3 s.
+
+    Python sets handlers in the main thread only, hence `sigaction` itself.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    before = ctypes.create_string_buffer(_SIGACTION_BYTES)
+    libc.sigaction(signal.SIGTERM, None, before)
+    try:
+        yield
+    finally:
+        libc.sigaction(signal.SIGTERM, before, None)
 
 
 def _fit(desk: Desk, slots: int, directory: Path) -> None:
@@ -345,12 +367,7 @@ def _trial_name(trial: Any) -> str:
 
 def _node() -> Any:
     """Return Ray's record of the processes it started; None: there is none (any more)."""
-    try:
-        from ray._private import worker
-
-        return worker._global_node  # noqa: SLF001
-    except (ImportError, AttributeError):
-        return None
+    return getattr(sys.modules.get("ray._private.worker"), "_global_node", None)
 
 
 def _family() -> list[psutil.Process]:

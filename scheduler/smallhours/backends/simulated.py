@@ -6,10 +6,20 @@ import heapq
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Literal, assert_never
 
 from smallhours.backends.base import Post
+from smallhours.backends.workload import (
+    Dies,
+    Hangs,
+    LosesParent,
+    Model,
+    NeverStarts,
+    Raises,
+    ReportsNan,
+    Script,
+)
 from smallhours.core import events as e
 from smallhours.core.actions import Start, Stop
 from smallhours.core.reasons import InterruptCause
@@ -52,92 +62,6 @@ class Timeline:
         call()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Raises:
-    """The training function raises instead of its report at this step."""
-
-    step: int
-    type: str = "ValueError"
-    errno: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dies:
-    """The process ends without a word instead of its report at this step."""
-
-    step: int
-    exit_code: int | None = None
-    signal: int | None = None
-    #: Out-of-memory kills that the kernel counted.
-    kernel_oom_kills: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hangs:
-    """Nothing more is heard from this step on."""
-
-    step: int
-    #: It ignores SIGTERM too.
-    deaf: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportsNan:
-    """All metrics are NaN from this step on."""
-
-    step: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LosesParent:
-    """A process of ours between engine and trial is lost at this step."""
-
-    step: int
-    parent: Literal["slot", "zygote", "raylet"] = "zygote"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NeverStarts:
-    """The zygote dies before the trial's process is forked."""
-
-    exit_code: int | None = None
-    signal: int | None = 11
-
-
-#: What goes wrong with an attempt.
-Trouble: TypeAlias = Raises | Dies | Hangs | ReportsNan | LosesParent | NeverStarts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Script:
-    """How one attempt goes: all that its process would do."""
-
-    #: Its metrics at a step.
-    curve: Callable[[int], dict[str, float]]
-    #: Its last step.
-    steps: int
-    #: From the order to the process's first word.
-    start_s: float = 0.1
-    step_s: float = 1.0
-    #: Each step takes up to this share less or more.
-    jitter: float = 0.0
-    #: A checkpoint follows every so many steps, and the order to stop; None: it saves none.
-    checkpoint_every: int | None = None
-    checkpoint_bytes: int = 1_000_000
-    #: From noticing the order to stop until the training function is left.
-    unwind_s: float = 0.05
-    #: It does not look for an order to stop until this long after it was given.
-    ignores_stop_s: float = 0.0
-    resident_bytes: int = 100_000_000
-    #: What each step adds to them.
-    growth_bytes: int = 0
-    trouble: Trouble | None = None
-
-
-#: Writes the script of an attempt that is to be started.
-Model: TypeAlias = Callable[[Start], Script]
-
-
 @dataclass(slots=True)
 class _Process:
     """An attempt that lives."""
@@ -149,8 +73,11 @@ class _Process:
     step: int = 0
     stop: Stop | None = None
     stop_ordered_at: float = 0.0
-    #: It reports and looks for orders no more: it hangs, or its end is near.
+    #: It was forked.
+    begun: bool = False
+    #: It does no more steps: it hangs, or unwinds.
     quiet: bool = False
+    #: Its end is certain.
     exiting: bool = False
     fault: str = ""
     cpu_s: float = 0.0
@@ -204,11 +131,12 @@ class SimulatedBackend:
     def open_now(self, post: Post) -> None:
         """Do what `open` does, where nothing is awaited."""
         self._post = post
-        ready = e.BackendReady
-        self.timeline.after(
-            self._ready_s,
-            lambda: self._say(ready(at=self.timeline.mono(), device="cpu", slots=self._slots)),
-        )
+
+        def ready() -> None:
+            at = self.timeline.mono()
+            self._say(e.BackendReady(at=at, device="cpu", slots=self._slots))
+
+        self.timeline.after(self._ready_s, ready)
 
     def open_study(self, study: int) -> None:
         """Take note that the study's attempts may come."""
@@ -252,9 +180,10 @@ class SimulatedBackend:
         if process is None:
             return
         trouble = process.script.trouble
-        deaf = isinstance(trouble, Hangs) and trouble.deaf and process.quiet
-        if signal == "SIGKILL" or not deaf:
-            self._exit(process, signal=9 if signal == "SIGKILL" else 15)
+        if signal == "SIGKILL":
+            self._exit(process, signal=9)
+        elif not (isinstance(trouble, Hangs) and trouble.deaf and process.quiet):
+            self._exit(process, signal=15)
 
     def settled(self) -> None:
         """Nobody waits here."""
@@ -278,7 +207,7 @@ class SimulatedBackend:
                 state="S" if process.quiet else "R",
             )
             for key, process in self._processes.items()
-            if process.step or not process.quiet
+            if process.begun
         }
 
     # --- the life of a process -------------------------------------------------------------
@@ -287,9 +216,7 @@ class SimulatedBackend:
         if self._post is not None:
             self._post(event)
 
-    def _after(
-        self, delay_s: float, process: _Process, call: Callable[[_Process], None]
-    ) -> None:
+    def _after(self, delay_s: float, process: _Process, call: Callable[[_Process], None]) -> None:
         """Have something happen to a process, if it is still the one that lives then."""
         key = process.order.key
 
@@ -300,40 +227,150 @@ class SimulatedBackend:
         self.timeline.after(delay_s, if_alive)
 
     def _begin(self, process: _Process) -> None:
-        key, at, trouble = process.order.key, self.timeline.mono(), process.script.trouble
+        trouble = process.script.trouble
         if process.exiting:
             return
         if isinstance(trouble, NeverStarts):
-            self._gone(
-                process,
-                e.ProcessExited(
-                    at=at,
-                    key=key,
-                    zygote_died=True,
-                    lost_parent="zygote",
-                    exit_code=trouble.exit_code,
-                    signal=trouble.signal,
-                ),
+            self._exit(
+                process, zygote_died=True, exit_code=trouble.exit_code, signal=trouble.signal
             )
             return
-        self._say(e.ProcessStarted(at=at, key=key, pid=process.pid, pid_started=process.pid))
+        process.begun = True
+        self._say(
+            e.ProcessStarted(
+                at=self.timeline.mono(),
+                key=process.order.key,
+                pid=process.pid,
+                pid_started=process.pid,
+            )
+        )
         if process.order.resume:
             self._restore(process)
-        self._next_step(process)
+        self._go_on(process)
 
     def _restore(self, process: _Process) -> None:
-        rejected = []
-        for point in process.order.resume:
-            if point.path in self.disk:
-                process.step = point.step
-                break
-            rejected.append((point.path, "no such file"))
+        points = process.order.resume
+        good = next((index for index, p in enumerate(points) if p.path in self.disk), len(points))
+        taken = points[good] if good < len(points) else None
+        process.step = taken.step if taken else 0
         self._say(
             e.StateRestored(
                 at=self.timeline.mono(),
                 key=process.order.key,
                 step=process.step,
-                path=next((p.path for p in process.order.resume if p.path in self.disk), None),
-                rejected=tuple(rejected),
+                path=taken.path if taken else None,
+                rejected=tuple((point.path, "it is gone") for point in points[:good]),
             )
         )
+
+    def _go_on(self, process: _Process) -> None:
+        """Do the next step, or return from the training function after the last."""
+        script = process.script
+        if process.step >= script.steps:
+            if not self._meets_trouble(process):
+                self._exit(process, finished=True, exit_code=0)
+            return
+        took_s = script.step_s * (1.0 + script.jitter * process.jitter.uniform(-1.0, 1.0))
+        self._after(took_s, process, lambda process: self._step(process, took_s))
+
+    def _step(self, process: _Process, took_s: float) -> None:
+        if process.quiet:
+            return
+        process.cpu_s += took_s
+        if self._meets_trouble(process):
+            return
+        process.step += 1
+        metrics = process.script.curve(process.step)
+        trouble = process.script.trouble
+        if isinstance(trouble, ReportsNan) and process.step >= trouble.step:
+            metrics = dict.fromkeys(metrics, math.nan)
+        at, key = self.timeline.mono(), process.order.key
+        self._say(e.ReportArrived(at=at, key=key, step=process.step, metrics=metrics))
+        if process.exiting:
+            return
+        if process.stop and at >= process.stop_ordered_at + process.script.ignores_stop_s:
+            self._unwind(process, process.stop)
+            return
+        every = process.script.checkpoint_every
+        if every and process.step % every == 0:
+            self._save(process)
+        self._go_on(process)
+
+    def _meets_trouble(self, process: _Process) -> bool:
+        """Let go wrong what is to go wrong at the step that is about to end."""
+        trouble = process.script.trouble
+        if isinstance(trouble, NeverStarts | ReportsNan | None):
+            return False
+        if process.step + 1 != trouble.step:
+            return False
+        match trouble:
+            case Hangs():
+                process.quiet = True
+            case Raises():
+                self._exit(process, exit_code=1, note=_note(trouble))
+            case Dies():
+                self._exit(
+                    process,
+                    exit_code=trouble.exit_code,
+                    signal=trouble.signal,
+                    kernel_oom_kills=trouble.kernel_oom_kills,
+                )
+            case LosesParent():
+                self._exit(process, lost_parent=trouble.parent, signal=9)
+            case _:
+                assert_never(trouble)
+        return True
+
+    def _unwind(self, process: _Process, order: Stop) -> None:
+        """Leave the training function, with a checkpoint where one is wanted."""
+        self._say(e.StopNoticed(at=self.timeline.mono(), key=order.key))
+        if order.how == "checkpoint" and process.script.checkpoint_every:
+            self._save(process)
+        process.quiet = True
+        finished = process.step >= process.script.steps
+        self._after(
+            process.script.unwind_s,
+            process,
+            lambda process: self._exit(process, finished=finished, exit_code=0),
+        )
+
+    def _save(self, process: _Process) -> None:
+        key, step = process.order.key, process.step
+        path = f"trials/{key.study}/{key.trial}/checkpoints/{step}-{key.attempt}"
+        self.disk.add(path)
+        self._say(
+            e.CheckpointWritten(
+                at=self.timeline.mono(),
+                key=key,
+                step=step,
+                path=path,
+                size_bytes=process.script.checkpoint_bytes,
+            )
+        )
+
+    def _exit(self, process: _Process, **how: Any) -> None:
+        """End the process a moment from now; the first cause counts."""
+        if process.exiting:
+            return
+        process.exiting = process.quiet = True
+        key = process.order.key
+
+        def gone(process: _Process) -> None:
+            del self._processes[key]
+            resident = ((0.0, process.resident_bytes),) if process.begun else ()
+            at, fault = self.timeline.mono(), process.fault
+            self._say(e.ProcessExited(at=at, key=key, resident=resident, fault=fault, **how))
+
+        self._after(_EXIT_S, process, gone)
+
+
+def _note(trouble: Raises) -> e.DeathNote:
+    return e.DeathNote(
+        type=trouble.type,
+        message=f"planned for step {trouble.step}",
+        fingerprint=f"{trouble.type} in train",
+        where="study.py:12 in train",
+        traceback=f"{trouble.type}: planned for step {trouble.step}",
+        phase="train",
+        errno=trouble.errno,
+    )

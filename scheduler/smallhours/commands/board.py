@@ -74,6 +74,8 @@ class StudyBoard:
 
     id: int
     spec: StudySpec
+    #: The file it was read from.
+    source: str
     roles: dict[int, Role] = field(default_factory=dict)
     running: dict[int, Running] = field(default_factory=dict)
     #: The latest ends, oldest first.
@@ -145,6 +147,8 @@ class Board:
         self.studies: dict[int, StudyBoard] = {}
         #: Ends that came with the latest `refresh`, in their order.
         self.news: list[tuple[StudyBoard, End]] = []
+        #: Whether a trial was started in the latest session.
+        self.ready = False
         #: Whether the engine let the ledger go in good order, with its cause; None: not since.
         self.session_ended: str | None = None
 
@@ -190,7 +194,7 @@ class Board:
         ids = () if self._only is None else self._only
         chosen = "" if self._only is None else f" AND (study IS NULL OR study IN ({_marks(ids)}))"
         events = source.rows(
-            "SELECT at, body FROM event WHERE seq > ? AND seq <= ?"  # noqa: S608 - marks only
+            "SELECT at, body FROM event WHERE seq > ? AND seq <= ?"
             f" AND kind IN ({_marks(_KINDS)}){chosen} ORDER BY seq",
             seen,
             self._seen,
@@ -216,14 +220,15 @@ class Board:
     def _apply(self, fact: _Shown, at: float) -> None:
         match fact:
             case f.SessionStarted():
-                self.session_ended = None
+                self.session_ended, self.ready = None, False
             case f.SessionEnded():
                 self.session_ended = fact.cause
             case f.StudyAdded():
-                self.studies[fact.study] = StudyBoard(fact.study, fact.spec)
+                self.studies[fact.study] = StudyBoard(fact.study, fact.spec, fact.source)
             case _:
                 board = self.studies[fact.study]
                 self._apply_to(board, fact, at)
+                self.ready = self.ready or isinstance(fact, f.AttemptStarted)
                 board.slots = max(board.slots, len(board.running))
 
     def _apply_to(self, board: StudyBoard, fact: _Shown, at: float) -> None:

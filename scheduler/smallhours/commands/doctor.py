@@ -15,13 +15,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, TextIO, TypeAlias
 
-import msgspec
-
 from smallhours import processes
+from smallhours.commands import documents
 from smallhours.errors import SmallhoursError
 from smallhours.ledger.store import open_to_read
 from smallhours.paths import Home
-from smallhours.text import Toned, Page, clean, count, listing, size
+from smallhours.text import Page, Toned, clean, count, listing, size
 
 #: ``note``: worth knowing, and no fault.
 Verdict: TypeAlias = Literal["ok", "note", "wrong"]
@@ -65,8 +64,7 @@ def doctor(home: Home, *, as_json: bool, out: TextIO) -> int:
     findings = list(examine(home))
     wrong = [finding.what for finding in findings if finding.verdict == "wrong"]
     if as_json:
-        answer = {"fit": not wrong, "findings": findings}
-        out.write(msgspec.json.format(msgspec.json.encode(answer)).decode() + "\n")
+        documents.write(out, {"fit": not wrong, "findings": findings})
     else:
         _print(Page(out), findings, wrong)
     return 1 if wrong else 0
@@ -267,7 +265,7 @@ def _ledger(home: Home) -> Finding:
 
 def _sockets() -> Finding:
     """Check the directory for sockets and Ray's files: writable, and its path short enough."""
-    parent = "/tmp"  # noqa: S108 - a private directory is made in it
+    parent = "/tmp"
     try:
         with tempfile.TemporaryDirectory(prefix=f"sh-{os.getuid()}-", dir=parent) as made:
             length = len(made) + len("/r")

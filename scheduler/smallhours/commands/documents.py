@@ -10,13 +10,12 @@ from typing import Any, TextIO
 import msgspec
 
 from smallhours.core.reasons import Completed, Diverged, Reason
-from smallhours.snapshot import AttemptView, StudyView, TrialRow, TrialView
+from smallhours.snapshot import AttemptView, Effort, StudyView, TrialRow, TrialView
 
 
 def write(out: TextIO, document: Mapping[str, object]) -> None:
     """Write one JSON object; everything beyond ASCII is escaped."""
-    json.dump(plain(document), out, indent=2, ensure_ascii=True, allow_nan=False)
-    out.write("\n")
+    out.write(json.dumps(plain(document), ensure_ascii=True, allow_nan=False) + "\n")
 
 
 def plain(value: object) -> Any:
@@ -37,7 +36,7 @@ def reason(value: Reason | None) -> object:
     return document
 
 
-def study_in_brief(study: StudyView) -> dict[str, object]:
+def study_in_brief(study: StudyView, effort: Effort) -> dict[str, object]:
     """Return the keys of a study that every list has."""
     return {
         "id": study.id,
@@ -50,14 +49,14 @@ def study_in_brief(study: StudyView) -> dict[str, object]:
         "ended": study.ended,
         "best": study.best,
         "baseline": study.baseline,
-        "seconds": study.seconds,
+        "seconds": effort.seconds,
     }
 
 
-def study(view: StudyView, rows: list[TrialRow]) -> dict[str, object]:
+def study(view: StudyView, effort: Effort, rows: list[TrialRow]) -> dict[str, object]:
     """Return everything about a study."""
     return {
-        **study_in_brief(view),
+        **study_in_brief(view, effort),
         "question": view.spec.question,
         "hypothesis": view.spec.hypothesis,
         "steps": view.spec.steps,
@@ -70,9 +69,9 @@ def study(view: StudyView, rows: list[TrialRow]) -> dict[str, object]:
         "reasons": {name: len(numbers) for name, numbers in view.reasons.items()},
         "confirmed": view.confirmed,
         "confirmations": view.confirmations,
-        "steps_run": view.steps_run,
-        "steps_saved": view.steps_saved,
-        "seconds_saved": view.seconds_saved,
+        "steps_run": effort.steps_run,
+        "steps_saved": effort.steps_saved,
+        "seconds_saved": effort.seconds_saved,
         "rows": [{"trial": view.trial_name(row.number), **plain(row)} for row in rows],
     }
 

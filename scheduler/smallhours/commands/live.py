@@ -35,6 +35,8 @@ _AWAY_LIMIT_S = 30.0
 #: What is said of a trial that goes on after its attempt has ended.
 _THEN = {"over": "", "retry": "; will be tried again", "resume": "; will go on"}
 
+_RUNNING = "Ctrl-C: leave it running, or stop it"
+_STOPPING = "stopping: running trials may save a checkpoint first (Ctrl-C: don't wait for it)"
 _QUESTION = "[l]eave it running, [s]top it (resumes later), or go [b]ack to watching? "
 
 
@@ -96,8 +98,10 @@ class Follower:
             with Live(console=self._console, transient=True, auto_refresh=False) as live:
 
                 def show(live: Live = live) -> None:
-                    height, width = self._console.height, self._console.width
-                    live.update(render(self.board, time.time(), width, height), refresh=True)
+                    width, height = self._console.size
+                    footer = _STOPPING if self.stopped_here else _RUNNING
+                    shown = render(self.board, time.time(), width, height, footer)
+                    live.update(shown, refresh=True)
 
                 outcome = self._until_something(show)
             if outcome is None:
@@ -106,9 +110,16 @@ class Follower:
                 return outcome
 
     def _follow_lines(self) -> Outcome:
+        halted = {study.id for study in self.board.studies.values() if study.halted}
+
         def show() -> None:
             for study, end in self.board.news:
                 print(sentence(study, end), flush=True)
+            self.board.news = []
+            for study in self.board.studies.values():
+                if study.halted and study.id not in halted:
+                    halted.add(study.id)
+                    print(f"{study.label} is halted: {clean(study.halted.sentence)}", flush=True)
 
         while True:
             outcome = self._until_something(show)
@@ -167,7 +178,8 @@ class Follower:
     def _stop(self) -> None:
         inbox.submit(self._home, "stop", {"now": False, "cause": "ctrl-c"})
         self.stopped_here = True
-        print("stopping: running trials may save a checkpoint first (Ctrl-C leaves)", flush=True)
+        if not self._console.is_terminal:
+            print(_STOPPING, flush=True)
 
 
 def sentence(study: StudyBoard, end: End) -> str:
@@ -186,7 +198,9 @@ def sentence(study: StudyBoard, end: End) -> str:
     return f"{study.label}/{end.trial} {what}{_THEN[end.then]}"
 
 
-def render(board: Board, now: float, width: int, height: int) -> RenderableType:
+def render(
+    board: Board, now: float, width: int, height: int, footer: str = _RUNNING
+) -> RenderableType:
     """Return the whole display.
 
     Args:
@@ -194,16 +208,17 @@ def render(board: Board, now: float, width: int, height: int) -> RenderableType:
         now: Wall time in seconds.
         width: Columns of the terminal.
         height: Lines of the terminal.
+        footer: The last line.
     """
     shown = [study for study in board.studies.values() if study.open] or list(
         board.studies.values()
     )
     active = [study for study in shown if study.running or study.over] or shown[:1]
     blocks: list[RenderableType] = []
-    used = 2
+    used = 3
     for study in active:
         head = _head(study, width)
-        running = _running(study, now)
+        running = _running(study, now, ready=board.ready)
         blocks += [*head, Text(), running, Text()]
         used += len(head) + len(study.running) + 2
     waiting = [study.label for study in shown if study not in active]
@@ -213,7 +228,7 @@ def render(board: Board, now: float, width: int, height: int) -> RenderableType:
     room = max(0, min(_ENDS_SHOWN, height - used))
     if room:
         blocks += [_end(study, end) for study, end in _latest(active, room)]
-    blocks.append(_line("Ctrl-C: leave it running, or stop it", "dim"))
+    blocks += [Text(), _line(footer, "dim")]
     return Group(*blocks)
 
 
@@ -228,7 +243,7 @@ def _head(study: StudyBoard, width: int) -> list[RenderableType]:
         said += f", {study.confirmed} of {count(study.confirmations, 'confirmation')}"
     left = study.left_s()
     if left is not None:
-        said += f", about {duration(left)} left"
+        said += f", about {_roughly(left)} left"
     bar = Table.grid(padding=(0, 2))
     room = max(10, min(30, width - len(said) - 2))
     bar.add_row(ProgressBar(total, done, width=room), _line(said))
@@ -251,11 +266,12 @@ def _standing(study: StudyBoard) -> Text:
     return line
 
 
-def _running(study: StudyBoard, now: float) -> RenderableType:
+def _running(study: StudyBoard, now: float, *, ready: bool) -> RenderableType:
     if study.halted:
         return _line(f"halted: {clean(study.halted.sentence, 400)}", "red")
     if not study.running:
-        return _line("nothing of it runs right now", "dim")
+        early = "nothing of it runs yet: the engine gets ready, and earlier studies go first"
+        return _line("nothing of it runs right now" if ready else early, "dim")
     table = Table.grid(padding=(0, 2))
     for run in sorted(study.running.values(), key=lambda run: run.since):
         table.add_row(
@@ -264,10 +280,15 @@ def _running(study: StudyBoard, now: float) -> RenderableType:
             Text(
                 "" if run.value is None else f"{clean(study.spec.metric, 24)} {number(run.value)}"
             ),
-            Text(duration(now - run.since), "dim", no_wrap=True),
+            Text(_roughly(now - run.since), "dim", no_wrap=True),
             Text("" if run.role is Role.SEARCH else run.role.value, "dim", no_wrap=True),
         )
     return table
+
+
+def _roughly(seconds: float) -> str:
+    """Return a duration without fractions of a second, which would only flicker."""
+    return f"{max(0.0, seconds):.0f} s" if seconds < 59.5 else duration(seconds)
 
 
 def _doing(study: StudyBoard, run: Running) -> str:

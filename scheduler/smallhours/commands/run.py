@@ -6,17 +6,19 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smallhours import exits, inbox, processes, submit
 from smallhours.commands import board, read
 from smallhours.commands.board import StudyBoard
-from smallhours.core.reasons import TAGS
+from smallhours.core.reasons import TAGS, Completed
 from smallhours.errors import EngineError, LedgerError
+from smallhours.explain.words import WORDS
 from smallhours.paths import Home
 from smallhours.snapshot import Snapshot
-from smallhours.text import clean, count
+from smallhours.text import Page, clean, count
 
 if TYPE_CHECKING:
     from smallhours.commands.live import Outcome
@@ -73,19 +75,25 @@ class Engine:
         """Wait for the answer to a request.
 
         Raises:
-            EngineError: no engine could be started, or it is silent; the request is taken back.
+            EngineError: no engine could be started, or it is silent.
+            LedgerError: the engine can't use the ledger.
         """
         until = time.monotonic() + _ANSWER_LIMIT_S
+        while time.monotonic() < until:
+            self.see_to()
+            answer = inbox.wait_for_answer(self._home, request, _LOOK_S)
+            if answer is not None:
+                return answer
+        silent = f"the engine did not answer within {_ANSWER_LIMIT_S:.0f} s"
+        raise EngineError(self._obituary(silent))
+
+    def ask_all(self, requests: Sequence[str]) -> list[tuple[bool, str]]:
+        """Wait for the answers to requests; see `ask`. Where it fails, all are taken back."""
         try:
-            while time.monotonic() < until:
-                self.see_to()
-                answer = inbox.wait_for_answer(self._home, request, _LOOK_S)
-                if answer is not None:
-                    return answer
-            silent = f"the engine did not answer within {_ANSWER_LIMIT_S:.0f} s"
-            raise EngineError(self._obituary(silent))
+            return [self.ask(request) for request in requests]
         except BaseException:
-            inbox.discard(self._home, request)
+            for request in requests:
+                inbox.discard(self._home, request)
             raise
 
     def wait_until_up(self) -> None:
@@ -122,8 +130,8 @@ def run(home: Home, path: Path, *, replace: bool = False, rename: str | None = N
     _, added = submit.add(home, path, replace=replace, rename=rename)
     engine = Engine(home)
     accepted = []
-    for study in added:
-        ok, text = engine.ask(study.request)
+    answers = engine.ask_all([study.request for study in added])
+    for study, (ok, text) in zip(added, answers, strict=True):
         print(clean(text), file=sys.stdout if ok else sys.stderr, flush=True)
         if ok:
             accepted.append(study.name)
@@ -160,7 +168,7 @@ def resume(home: Home, name: str | None = None) -> int:
     engine = Engine(home)
     if halted:
         only = halted[0].id if name is not None else None
-        _, text = engine.ask(inbox.submit(home, "release", {"study": only}))
+        ((_, text),) = engine.ask_all([inbox.submit(home, "release", {"study": only})])
         print(clean(text), flush=True)
     else:
         engine.wait_until_up()
@@ -173,10 +181,15 @@ def _watch(home: Home, ids: list[int], engine: Engine) -> int:
     follower = Follower(home, ids, engine)
     outcome = follower.follow()
     studies = list(follower.board.studies.values())
+    if outcome is Outcome.LEFT and follower.stopped_here:
+        print("it will end without you; `smallhours resume` goes on")
+        return _INTERRUPTED
     if outcome is Outcome.LEFT:
-        print("it goes on without you: `smallhours show` says where it stands, `smallhours stop`")
-        print("stops it, `smallhours resume` watches again")
-        return _INTERRUPTED if follower.stopped_here else 0
+        Page(sys.stdout).paragraph(
+            "it goes on without you: `smallhours show` says where it stands, `smallhours resume`"
+            " watches again, `smallhours stop` stops it"
+        )
+        return 0
     for study in studies:
         _summarise(home, study)
     return _code(home, outcome, studies)
@@ -202,24 +215,46 @@ def _code(home: Home, outcome: Outcome, studies: list[StudyBoard]) -> int:
 
 def _summarise(home: Home, study: StudyBoard) -> None:
     """Print what came of a study, and what to type next."""
-    print()
-    if study.best is not None:
+    page = Page(sys.stdout)
+    page.line()
+    if study.open:
+        standing = (
+            "" if study.best is None else f"; the best so far is {study.label}/{study.best[0]}"
+        )
+        done = f"{study.searched} of {count(study.spec.trials, 'trial')} done"
+        page.paragraph(f"{study.label}: {done}{standing}")
+    elif study.best is not None:
         read.best(home, target=study.label, as_json=False, out=sys.stdout)
-    elif not study.open:
-        print(f"{study.label}: no trial completed")
-    if study.halted:
-        print(f"{study.label} is halted: {clean(study.halted.sentence)}")
-        print(f"mend it, then `smallhours resume {study.label}`")
+        page.line()
+    else:
+        page.line(f"{study.label}: no trial completed")
     if study.reasons:
-        print(f"{count(sum(study.reasons.values()), 'attempt')}: {_counts(study.reasons)}")
-        print(f"next: `smallhours why {study.label}/{_telling(study)}`")
+        page.paragraph(f"{count(sum(study.reasons.values()), 'attempt')}: {_counts(study.reasons)}")
+    if study.halted:
+        page.paragraph(f"{study.label} is halted: {study.halted.sentence}")
+        page.paragraph(_mend(study))
+    if study.ends:
+        page.line(f"next: `smallhours why {study.label}/{_telling(study)}`")
+
+
+def _mend(study: StudyBoard) -> str:
+    """Return what to do about a halted study."""
+    again = f"`smallhours resume {study.label}`"
+    if study.halted is not None and study.halted.cause == "disk":
+        return f"make room, then {again}"
+    return (
+        f"trials run from a copy of the code: mend the file, then `smallhours run {study.source}`;"
+        f" {again} tries again as it is"
+    )
 
 
 def _counts(reasons: Counter[str]) -> str:
-    return ", ".join(f"{reasons[tag]} {tag.replace('_', ' ')}" for tag in TAGS if reasons[tag])
+    # These are attempts, not trials: what became of an interrupted one is told elsewhere.
+    words = {tag: WORDS[tag].removesuffix(", not resumed") for tag in TAGS}
+    return ", ".join(f"{reasons[tag]} {words[tag]}" for tag in TAGS if reasons[tag])
 
 
 def _telling(study: StudyBoard) -> int:
     """Return the trial whose end is most worth a question: the latest that did not complete."""
-    odd = [end.trial for end in study.ends if end.reason.__struct_config__.tag != "completed"]
+    odd = [end.trial for end in study.ends if not isinstance(end.reason, Completed)]
     return odd[-1] if odd else study.ends[-1].trial

@@ -7,7 +7,7 @@ from typing import TextIO
 from smallhours import text
 from smallhours.core.trial import TrialState
 from smallhours.explain import WORDS, in_brief
-from smallhours.snapshot import EngineView, Snapshot, StudyView, TrialView, Waiting
+from smallhours.snapshot import Effort, EngineView, Snapshot, StudyView, TrialView, Waiting
 from smallhours.snapshot.compare import against_baseline
 from smallhours.text import Page, Piece, Toned, count, duration, number
 
@@ -51,11 +51,14 @@ def overview(snapshot: Snapshot, *, as_json: bool, out: TextIO) -> None:
     if as_json:
         from smallhours.commands import documents
 
-        briefs = [documents.study_in_brief(study) for study in studies]
+        briefs = [documents.study_in_brief(study, snapshot.effort(study)) for study in studies]
         documents.write(out, {"engine": engine, "studies": briefs})
         return
     page = Page(out)
-    rows = [_line(study) for study in sorted(studies, key=lambda s: s.state == "retired")]
+    rows = [
+        _line(study, snapshot.effort(study))
+        for study in sorted(studies, key=lambda s: s.state == "retired")
+    ]
     page.table(
         ("study", "state", "trials", "best against baseline", "time"),
         rows,
@@ -73,13 +76,13 @@ def study(snapshot: Snapshot, study_id: int, *, as_json: bool, out: TextIO) -> N
     if as_json:
         from smallhours.commands import documents
 
-        documents.write(out, documents.study(view, snapshot.rows(study_id)))
+        documents.write(out, documents.study(view, snapshot.effort(view), snapshot.rows(study_id)))
         return
     page = Page(out)
     state = state_words(view)
     page.line(Toned(view.name, "bold"), "  ", _toned(state, view.state))
     page.line()
-    page.pairs(_facts(view))
+    page.pairs(_facts(view, snapshot.effort(view)))
     if view.reasons:
         page.line()
         page.line("How trials ended", indent=2)
@@ -90,13 +93,13 @@ def study(snapshot: Snapshot, study_id: int, *, as_json: bool, out: TextIO) -> N
     _print_open(page, snapshot, view)
 
 
-def _line(study: StudyView) -> tuple[Piece, ...]:
+def _line(study: StudyView, effort: Effort) -> tuple[Piece, ...]:
     return (
         Toned(study.name, "bold"),
         _toned(state_words(study), study.state),
         f"{study.ended}/{study.spec.trials}",
         against_baseline(study),
-        duration(study.seconds),
+        duration(effort.seconds),
     )
 
 
@@ -112,15 +115,15 @@ def _engine_words(engine: EngineView, open_trials: bool) -> str:
     return "The engine is not running."
 
 
-def _facts(view: StudyView) -> list[tuple[str, str]]:
+def _facts(view: StudyView, effort: Effort) -> list[tuple[str, str]]:
     spec, steps = view.spec, ""
-    if view.steps_run:
-        steps = f"{view.steps_run} run"
-        if view.steps_saved:
-            share = view.steps_saved / (view.steps_run + view.steps_saved)
+    if effort.steps_run:
+        steps = f"{effort.steps_run} run"
+        if effort.steps_saved:
+            share = effort.steps_saved / (effort.steps_run + effort.steps_saved)
             steps += (
-                f", {view.steps_saved} saved by stopping early ({text.percent(share)}, about"
-                f" {duration(view.seconds_saved)})"
+                f", {effort.steps_saved} saved by stopping early ({text.percent(share)}, about"
+                f" {duration(effort.seconds_saved)})"
             )
     return [
         ("question", spec.question),
@@ -128,7 +131,7 @@ def _facts(view: StudyView) -> list[tuple[str, str]]:
         ("best", _best(view)),
         ("trials", _progress(view)),
         ("steps", steps),
-        ("time", _time(view)),
+        ("time", _time(view, effort)),
         ("halted", view.halted and f"{view.halted} (`smallhours resume` releases it)"),
         ("file", view.source),
     ]
@@ -157,11 +160,11 @@ def _progress(view: StudyView) -> str:
     return ", ".join(parts)
 
 
-def _time(view: StudyView) -> str:
+def _time(view: StudyView, effort: Effort) -> str:
     if view.started_at is None:
         return ""
     until = f", ended {text.moment(view.ended_at)}" if view.ended_at else ""
-    return f"{duration(view.seconds)} of running, started {text.moment(view.started_at)}{until}"
+    return f"{duration(effort.seconds)} of running, started {text.moment(view.started_at)}{until}"
 
 
 def _print_trials(page: Page, snapshot: Snapshot, view: StudyView) -> None:

@@ -7,12 +7,9 @@ import os
 import sys
 
 from smallhours import inbox, processes
-from smallhours.commands import board
-from smallhours.commands.board import Board
 from smallhours.core.reasons import Interrupted
 from smallhours.errors import EngineError
 from smallhours.paths import Home
-from smallhours.snapshot import Snapshot
 from smallhours.text import clean, count, listing
 
 #: A checkpoint, a grace for `finally` blocks, and Ray's own end may all take their time.
@@ -37,7 +34,9 @@ def stop(home: Home, *, now: bool = False) -> int:
     if engine is None:
         print("nothing is running")
         return 0
-    seen = Board(home)
+    from smallhours.commands import board
+
+    seen = board.Board(home)
     seen.refresh()
     inbox.submit(home, "stop", {"now": now, "cause": "stop"})
     if not now and any(study.running for study in seen.studies.values()):
@@ -71,6 +70,8 @@ def cancel(home: Home, target: str) -> int:
     Returns:
         The exit code.
     """
+    from smallhours.snapshot import Snapshot
+
     with Snapshot(home) as snapshot:
         found = snapshot.resolve(target)
     request = inbox.submit(

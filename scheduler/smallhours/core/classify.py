@@ -45,7 +45,8 @@ def of_dead_session(trial: Trial, spec: StudySpec, cause: r.InterruptCause) -> S
     """Return why an attempt ended that was running when its engine died."""
     live = trial.live
     assert live is not None
-    if live.reported and trial.last_step >= spec.steps and not isinstance(live.intent, r.Diverged):
+    whole = _has_result(trial) and trial.last_step >= spec.steps
+    if whole and not isinstance(live.intent, r.Diverged):
         return Sentence(_completed(trial, recovered=True), "over")
     if live.intent is not None:
         return Sentence(live.intent, _then(spec, trial, live.intent))
@@ -90,11 +91,19 @@ def _completed(trial: Trial, *, recovered: bool = False) -> r.Completed:
     return r.Completed(steps=trial.last_step, metrics=trial.last_metrics, recovered=recovered)
 
 
+def _has_result(trial: Trial) -> bool:
+    """Whether the latest report stands: made in this attempt, or just where it went on from."""
+    live = trial.live
+    assert live is not None
+    return live.reported or (bool(trial.curve) and live.resume_step == trial.last_step)
+
+
 def _reason(study: Study, trial: Trial, exit_: ProcessExited) -> r.Reason:
     live = trial.live
     assert live is not None
     intent = live.intent
-    if exit_.finished and live.reported and (intent is None or isinstance(intent, _OVERTAKEN)):
+    overtaken = intent is None or isinstance(intent, _OVERTAKEN)
+    if exit_.finished and overtaken and _has_result(trial):
         return _completed(trial)
     if intent is not None:
         return _with_evidence(intent, trial, exit_)

@@ -202,6 +202,13 @@ def read_all(db: sqlite3.Connection) -> Iterator[Entry]:
     Raises:
         LedgerError: a row is damaged, or one is missing.
     """
+    try:
+        yield from _read_in_order(db)
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        raise LedgerError(f"the ledger is damaged: {error}") from error
+
+
+def _read_in_order(db: sqlite3.Connection) -> Iterator[Entry]:
     events = db.execute(f"SELECT {rows.EVENT_COLUMNS} FROM event ORDER BY seq")
     reports = db.execute(f"SELECT {rows.REPORT_COLUMNS} FROM report ORDER BY seq")
     event, report = events.fetchone(), reports.fetchone()

@@ -23,6 +23,7 @@ from smallhours.snapshot.source import Source
 from smallhours.snapshot.views import (
     AttemptView,
     CheckpointView,
+    Effort,
     EngineView,
     FailureGroup,
     Rivals,
@@ -35,8 +36,8 @@ from smallhours.snapshot.views import (
 )
 
 __all__ = [
-    "AttemptView", "CheckpointView", "EngineView", "FailureGroup", "Rivals", "Snapshot", "Spread",
-    "Standing", "StudyView", "Target", "TrialRow", "TrialView", "Waiting",
+    "AttemptView", "CheckpointView", "Effort", "EngineView", "FailureGroup", "Rivals", "Snapshot",
+    "Spread", "Standing", "StudyView", "Target", "TrialRow", "TrialView", "Waiting",
 ]  # fmt: skip
 
 _CREATED = msgspec.json.Decoder(f.TrialCreated)
@@ -123,8 +124,11 @@ class Snapshot:
             self._source,
             self._heads[study],
             engine_runs=self._owner is not None,
-            now=self._clock.wall(),
         )
+
+    def effort(self, study: StudyView) -> Effort:
+        """Return what a study's trials took, and what stopping them early spared."""
+        return _studies.effort(self._source, study, self._clock.wall())
 
     def trial(self, study: int, number: int) -> TrialView:
         """Return a trial that exists, and all that came of it."""

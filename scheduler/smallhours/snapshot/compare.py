@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from smallhours.core.spec import Goal
 from smallhours.snapshot.views import Spread, StudyView
@@ -18,8 +19,7 @@ _T975 = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """How much better the winner is than the baseline; above 0 is better."""
 
     gain: float

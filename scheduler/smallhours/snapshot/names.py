@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -71,6 +70,8 @@ def study_named(text: str, heads: Iterable[Head]) -> Head:
     if meant:
         names = listing([head.name for head in meant])
         raise NotFoundError(f"`{shown}` could be {names}: type more of the name")
+    import difflib
+
     near = difflib.get_close_matches(text, found, n=1, cutoff=0.5)
     hint = f"did you mean `{near[0]}`?" if near else f"there are: {listing(sorted(found))}"
     raise NotFoundError(f"there is no study `{shown}`; {hint}")

@@ -10,35 +10,48 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from smallhours.core import facts as f
-from smallhours.core.reasons import RuleCut, RungCut
 from smallhours.core.spec import Goal, StoredNumber, StudySpec
 from smallhours.core.trial import Role, TrialState
 from smallhours.snapshot.source import Source
-from smallhours.snapshot.views import Spread, Standing, StudyView, Then
+from smallhours.snapshot.views import Effort, Spread, Standing, StudyView, Then
 
+#: Reasons after which a trial is always over; after the others, the fact says what comes.
+_OVER = (
+    "'completed', 'rung_cut', 'rule_cut', 'diverged', 'budget', 'refused', 'exception', 'cancelled'"
+)
 #: Reasons whose unrun steps count as saved.
-_SAVING = {RungCut.__struct_config__.tag, RuleCut.__struct_config__.tag}
+_SAVING = ("rung_cut", "rule_cut")
 _HEADS = (
     "SELECT at, body FROM event WHERE kind IN ('study_added', 'study_amended', 'study_retired',"
     " 'study_ended', 'study_halted', 'study_released') AND seq <= ? ORDER BY seq"
 )
-# The role is looked for in the text first, to spare decoding thousands of configurations.
+# Confirmations come on top of `trials` others, so their numbers are not below that. SQLite looks a
+# row up only where it gets to its body, and only a body that names the role is decoded.
 _CREATED = (
-    'SELECT trial, CASE WHEN instr(body, \'"role":"confirmation"\') THEN body END'
+    'SELECT trial, CASE WHEN trial >= ? AND instr(body, \'"role":"confirmation"\') THEN body END'
     " FROM event WHERE kind = 'trial_created' AND study = ? AND seq <= ?"
 )
+# Everything in here is in the index `event_by_kind`: no row is looked up, thousands take 8 ms.
 _ENDED = (
-    "SELECT trial, attempt, reason, body FROM event"
-    " WHERE kind = 'attempt_ended' AND study = ? AND seq <= ? ORDER BY seq"
+    "SELECT seq, trial, attempt, reason, score FROM event"
+    " WHERE kind = 'attempt_ended' AND study = ? AND seq <= ?"
 )
-_RESUMED_FROM = (
-    "SELECT trial, attempt, body FROM event WHERE kind IN ('attempt_started', 'restored')"
-    " AND study = ? AND attempt > 1 AND seq <= ? ORDER BY seq"
+_ENDED_PERHAPS = (
+    "SELECT seq, body FROM event WHERE kind = 'attempt_ended' AND study = ? AND seq <= ?"
+    f" AND reason NOT IN ({_OVER})"
 )
-_OF_TRIAL = (
-    "SELECT kind, attempt, at FROM event WHERE study = ? AND trial = ? AND seq <= ?"
-    " AND kind IN ('attempt_started', 'attempt_running', 'intended', 'attempt_ended') ORDER BY seq"
+_STARTED = (
+    "SELECT trial, attempt, at FROM event WHERE kind = 'attempt_started' AND study = ? AND seq <= ?"
 )
+_LATEST = (
+    "SELECT kind FROM event WHERE study = ? AND trial = ? AND seq <= ?"
+    " AND kind IN ('attempt_started', 'attempt_running', 'intended', 'attempt_ended')"
+    " ORDER BY seq DESC LIMIT 1"
+)
+_ENDED_BODIES = (
+    "SELECT trial, body FROM event WHERE kind = 'attempt_ended' AND study = ? AND seq <= ?"
+)
+_STEPS_OF_OPEN = "SELECT max(step) FROM report WHERE study = ? AND trial = ? AND seq <= ?"
 _LIVING = {
     "attempt_started": TrialState.STARTING,
     "attempt_running": TrialState.RUNNING,
@@ -58,8 +71,8 @@ class Head:
     ended: f.StudyEnded | None = None
     ended_at: float | None = None
     halted: f.StudyHalted | None = None
-    #: Whether any version of the study asked for confirmations.
-    confirms: bool = False
+    #: The smallest number of trials that any version of the study asked for.
+    fewest_trials: int = 0
 
     @property
     def name(self) -> str:
@@ -68,20 +81,13 @@ class Head:
 
 
 class End(NamedTuple):
-    """The end of a trial's latest attempt."""
+    """The end of a trial's latest attempt that ended."""
 
+    seq: int
     attempt: int
     reason: str
-    then: Then
     score: float | None
-    last_step: int
-
-
-class Origin(NamedTuple):
-    """What was created as a confirmation, and of which trial."""
-
-    trial: int
-    of: int
+    over: bool
 
 
 class EndBody(msgspec.Struct, frozen=True):
@@ -98,15 +104,8 @@ class _OriginBody(msgspec.Struct, frozen=True):
     of: int | None = None
 
 
-class _FromBody(msgspec.Struct, frozen=True):
-    kind: str
-    resume_step: int = 0
-    step: int = 0
-
-
 END_BODY = msgspec.json.Decoder(EndBody)
 _ORIGIN = msgspec.json.Decoder(_OriginBody)
-_FROM = msgspec.json.Decoder(_FromBody)
 
 
 def heads(source: Source) -> dict[int, Head]:
@@ -115,12 +114,12 @@ def heads(source: Source) -> dict[int, Head]:
     for at, body in source.rows(_HEADS, source.upto):
         match source.fact(body):
             case f.StudyAdded() as fact:
-                found[fact.study] = Head(fact.study, fact.spec, fact.source, at)
-                found[fact.study].confirms = fact.spec.confirm > 0
+                head = found[fact.study] = Head(fact.study, fact.spec, fact.source, at)
+                head.fewest_trials = fact.spec.trials
             case f.StudyAmended() as fact:
                 head = found[fact.study]
                 head.spec, head.ended, head.ended_at = fact.spec, None, None
-                head.confirms = head.confirms or fact.spec.confirm > 0
+                head.fewest_trials = min(head.fewest_trials, fact.spec.trials)
             case f.StudyRetired() as fact:
                 found[fact.study].retired = True
             case f.StudyEnded() as fact:
@@ -134,43 +133,58 @@ def heads(source: Source) -> dict[int, Head]:
     return found
 
 
-def view(source: Source, head: Head, *, engine_runs: bool, now: float) -> StudyView:
+def view(source: Source, head: Head, *, engine_runs: bool) -> StudyView:
     """Return a study and where it stands.
 
     Args:
         source: The ledger.
         head: The study.
         engine_runs: Whether attempts that have no end are alive.
-        now: Wall time.
     """
-    return _Tally(source, head, engine_runs=engine_runs, now=now).view()
+    return _Tally(source, head, engine_runs=engine_runs).view()
+
+
+def effort(source: Source, study: StudyView, now: float) -> Effort:
+    """Return what a study's trials took, those that run included up to now."""
+    seconds = sum(max(0.0, now - at) for at in study.running_since.values())
+    reached: dict[int, int] = {}
+    for trial, body in source.rows(_ENDED_BODIES, study.id, source.upto):
+        end = END_BODY.decode(body)
+        seconds += end.seconds
+        reached[trial] = max(reached.get(trial, 0), end.last_step)
+    saved = sum(
+        max(0, study.spec.steps - reached[trial])
+        for reason in _SAVING
+        for trial in study.reasons.get(reason, ())
+    )
+    for trial in study.open:
+        (step,) = source.rows(_STEPS_OF_OPEN, study.id, trial, source.upto)[0]
+        reached[trial] = max(reached.get(trial, 0), step or 0)
+    return Effort(steps_run=sum(reached.values()), steps_saved=saved, seconds=seconds)
 
 
 class _Tally:
     """Sums a study's trials up."""
 
-    def __init__(self, source: Source, head: Head, *, engine_runs: bool, now: float) -> None:
+    def __init__(self, source: Source, head: Head, *, engine_runs: bool) -> None:
         self._source, self._head = source, head
-        self._engine_runs, self._now = engine_runs, now
-        self._seconds = 0.0
-        self._steps_run = 0
-        self._ends: dict[int, End] = {}
-        self._read_ends()
+        self._engine_runs = engine_runs
+        self._ends = self._read_ends()
         self._created, self._origins = self._read_created()
-        self._states: Counter[TrialState] = Counter()
-        self._open = tuple(n for n in self._created if not self._over(n))
-        self._read_open()
+        self._started_at: float | None = None
+        #: Trials whose latest attempt has no end, with the time it started.
+        self._unended: dict[int, float] = {}
+        self._read_starts()
+        self._open = tuple(number for number in self._created if not self._over(number))
+        self._states: Counter[TrialState] = Counter(map(self._state_of, self._open))
 
     def view(self) -> StudyView:
         head, spec = self._head, self._head.spec
         reasons: dict[str, list[int]] = {}
-        saved = 0
-        for number, end in self._ends.items():
-            if end.then != "over":
-                continue
-            reasons.setdefault(end.reason, []).append(number)
-            if end.reason in _SAVING:
-                saved += max(0, spec.steps - end.last_step)
+        ends = sorted((end.seq, number) for number, end in self._ends.items())
+        for _, number in ends:
+            if self._over(number):
+                reasons.setdefault(self._ends[number].reason, []).append(number)
         over = sum(map(len, reasons.values()))
         confirmed = sum(1 for number in self._origins if self._over(number))
         ranking = self._ranking()
@@ -187,7 +201,8 @@ class _Tally:
             outcome=head.ended.outcome if head.ended else None,
             halted=head.halted.sentence if head.halted else "",
             added_at=head.added_at,
-            started_at=self._started_at(),
+            started_at=self._started_at,
+            running_since=self._unended if self._engine_runs else {},
             ended_at=head.ended_at,
             states={state: self._states[state] for state in TrialState if self._states[state]},
             reasons={reason: tuple(numbers) for reason, numbers in reasons.items()},
@@ -197,10 +212,7 @@ class _Tally:
             confirmed=confirmed,
             confirmations=len(self._origins),
             best=None if best is None else self._standing(best),
-            baseline=self._standing(0) if 0 in self._created else None,
-            steps_run=self._steps_run,
-            steps_saved=saved,
-            seconds=self._seconds,
+            baseline=self._standing(0) if self._created else None,
         )
 
     def _state(self) -> Literal["waiting", "running", "halted", "ended", "retired"]:
@@ -215,101 +227,65 @@ class _Tally:
 
     def _over(self, number: int) -> bool:
         end = self._ends.get(number)
-        return end is not None and end.then == "over"
+        return end is not None and end.over and number not in self._unended
 
-    def _read_ends(self) -> None:
-        """Keep each trial's latest end, and sum up time and steps of all attempts."""
-        decode, repeated = END_BODY.decode, False
-        for trial, attempt, reason, body in self._source.rows(
-            _ENDED, self._head.id, self._source.upto
-        ):
-            end = decode(body)
-            score = None if end.score is None else float(end.score)
-            # A trial that ends again counts from then on.
-            self._ends.pop(trial, None)
-            self._ends[trial] = End(attempt, reason, end.then, score, end.last_step)
-            self._seconds += end.seconds
-            self._steps_run += end.last_step
-            repeated = repeated or attempt > 1
-        if repeated:
-            self._steps_run -= self._steps_taken_over()
+    def _read_ends(self) -> dict[int, End]:
+        """Return each trial's latest end."""
+        number, upto = self._head.id, self._source.upto
+        on = {
+            seq
+            for seq, body in self._source.rows(_ENDED_PERHAPS, number, upto)
+            if END_BODY.decode(body).then != "over"
+        }
+        ends: dict[int, End] = {}
+        for seq, trial, attempt, reason, score in self._source.rows(_ENDED, number, upto):
+            known = ends.get(trial)
+            if known is None or known.attempt < attempt:
+                ends[trial] = End(seq, attempt, reason, score, seq not in on)
+        return ends
 
-    def _steps_taken_over(self) -> int:
-        """Return the steps that later attempts had behind them when they started."""
-        taken: dict[tuple[int, int], int] = {}
-        for trial, attempt, body in self._source.rows(
-            _RESUMED_FROM, self._head.id, self._source.upto
-        ):
-            fact = _FROM.decode(body)
-            taken[trial, attempt] = fact.step if fact.kind == "restored" else fact.resume_step
-        return sum(
-            step
-            for (trial, attempt), step in taken.items()
-            if trial in self._ends and attempt <= self._ends[trial].attempt
-        )
-
-    def _read_created(self) -> tuple[dict[int, None], dict[int, int]]:
+    def _read_created(self) -> tuple[list[int], dict[int, int]]:
         """Return the numbers of all trials, and of each confirmation the trial it repeats."""
-        created: dict[int, None] = {}
+        created: list[int] = []
         origins: dict[int, int] = {}
-        for trial, body in self._source.rows(_CREATED, self._head.id, self._source.upto):
-            created[trial] = None
-            if body is not None and self._head.confirms:
+        for trial, body in self._source.rows(
+            _CREATED, self._head.fewest_trials, self._head.id, self._source.upto
+        ):
+            created.append(trial)
+            if body is not None:
                 origin = _ORIGIN.decode(body)
                 if origin.role is Role.CONFIRMATION and origin.of is not None:
                     origins[trial] = origin.of
         return created, origins
 
-    def _read_open(self) -> None:
-        """Count the trials that are not over by their states."""
-        for number in self._open:
-            state, attempt, since = TrialState.QUEUED, 0, 0.0
-            for kind, of, at in self._source.rows(
-                _OF_TRIAL, self._head.id, number, self._source.upto
-            ):
-                state = _LIVING.get(kind, TrialState.QUEUED)
-                since = at if kind == "attempt_started" else since
-                attempt = of
-            if state is not TrialState.QUEUED and self._engine_runs:
-                self._seconds += max(0.0, self._now - since)
-                self._steps_run += self._steps_of(number, attempt)
-            else:
-                state = TrialState.QUEUED
-            self._states[state] += 1
+    def _state_of(self, number: int) -> TrialState:
+        """Return the state of a trial that is not over."""
+        if number not in self._unended or not self._engine_runs:
+            return TrialState.QUEUED
+        rows = self._source.rows(_LATEST, self._head.id, number, self._source.upto)
+        return _LIVING.get(rows[0][0], TrialState.QUEUED)
 
-    def _steps_of(self, trial: int, attempt: int) -> int:
-        rows = self._source.rows(
-            "SELECT count(*) FROM report"
-            " WHERE study = ? AND trial = ? AND attempt = ? AND seq <= ?",
-            self._head.id,
-            trial,
-            attempt,
-            self._source.upto,
-        )
-        return int(rows[0][0])
-
-    def _started_at(self) -> float | None:
-        rows = self._source.rows(
-            "SELECT min(at) FROM event WHERE kind = 'attempt_started' AND study = ? AND seq <= ?",
-            self._head.id,
-            self._source.upto,
-        )
-        return None if rows[0][0] is None else float(rows[0][0])
+    def _read_starts(self) -> None:
+        """Note when the first attempt started, and which attempts have no end."""
+        ends = self._ends
+        starts = self._source.rows(_STARTED, self._head.id, self._source.upto)
+        for trial, attempt, at in starts:
+            if trial not in ends or ends[trial].attempt < attempt:
+                self._unended[trial] = at
+        self._started_at = min((at for _, _, at in starts), default=None)
 
     def _ranking(self) -> tuple[int, ...]:
         """Return completed trials without confirmations, best first; of equals the earlier end."""
         sign = 1.0 if self._head.spec.goal is Goal.MINIMIZE else -1.0
         scored = [
-            (sign * end.score, number)
+            (sign * end.score, end.seq, number)
             for number, end in self._ends.items()
             if end.reason == "completed"
-            and end.then == "over"
-            and number not in self._origins
             and end.score is not None
-            and not math.isnan(end.score)
+            and number not in self._origins
+            and number not in self._unended
         ]
-        scored.sort(key=lambda pair: pair[0])
-        return tuple(number for _, number in scored)
+        return tuple(number for _, _, number in sorted(scored))
 
     def _standing(self, number: int) -> Standing:
         confirmations = [trial for trial, of in self._origins.items() if of == number]
@@ -326,9 +302,7 @@ class _Tally:
 
     def _completed_score(self, number: int) -> float | None:
         end = self._ends.get(number)
-        if end is None or end.reason != "completed" or end.score is None:
-            return None
-        return end.score if math.isfinite(end.score) else None
+        return end.score if end is not None and end.reason == "completed" else None
 
 
 def _spread(scores: list[float]) -> Spread | None:

@@ -70,8 +70,8 @@ def load_study(config: Config) -> tuple[Study, object]:
     """
     phase: note.Phase = "load"
     try:
-        os.chdir(config.cwd)
         code.put_first(config.folder)
+        os.chdir(config.cwd)
         code.use_snapshot(config.folder, config.snapshot)
         module = code.import_study_file(config.source)
         study = code.study_named(module, config.source, config.study)

@@ -17,6 +17,7 @@ from typing import Any
 from smallhours.errors import StudyFileError
 from smallhours.space import did_you_mean
 from smallhours.study import Study
+from smallhours.worker.note import in_library
 
 
 class SnapshotLoader(importlib.abc.ExecutionLoader):
@@ -48,6 +49,8 @@ class SnapshotFinder(importlib.abc.MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the spec of a module that the snapshot holds."""
+        if fullname.partition(".")[0] == "smallhours":
+            return None  # ours, even where it is developed below the study's folder
         copies = self._copies(sys.path if path is None else path)
         found = PathFinder.find_spec(fullname, copies, target) if copies else None
         if found is None:
@@ -81,8 +84,11 @@ class SnapshotFinder(importlib.abc.MetaPathFinder):
         copies = []
         for entry in path:
             place = Path(entry)
-            if place.is_absolute() and place.is_relative_to(self._folder):
-                copies.append(str(self._snapshot / place.relative_to(self._folder)))
+            if not place.is_absolute() or not place.is_relative_to(self._folder):
+                continue
+            below = place.relative_to(self._folder)
+            if not in_library(below):
+                copies.append(str(self._snapshot / below))
         return copies
 
     def _original(self, copied: Path) -> Path:
@@ -138,7 +144,7 @@ def import_study_file(source: Path) -> ModuleType:
 
 
 def studies_in(module: ModuleType) -> list[Study]:
-    """Return the studies that a module holds, alone or in lists, tuples and dicts, in order."""
+    """Return the studies that a module holds, in lists too, in the order they are written."""
     found: dict[int, Study] = {}
     for value in vars(module).values():
         items: Iterable[Any] = (value,)
@@ -147,7 +153,7 @@ def studies_in(module: ModuleType) -> list[Study]:
         elif isinstance(value, dict):
             items = value.values()
         found.update({id(item): item for item in items if isinstance(item, Study)})
-    return list(found.values())
+    return sorted(found.values(), key=lambda study: study.position)
 
 
 def study_named(module: ModuleType, source: Path, name: str) -> Study:

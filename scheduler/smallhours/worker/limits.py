@@ -21,6 +21,8 @@ ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "NUMEXPR_NUM_THREADS": "1",
+    # pyarrow (which pandas, and so scikit-learn, imports) starts a thread with its allocator.
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
     # Else a module-level torch.cuda.is_available() makes CUDA unusable after every fork.
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
 }
@@ -65,6 +67,16 @@ def born(pid: int | str = "self") -> int:
 def children() -> list[int]:
     """Return the pids of this process's children, zombies included."""
     own = os.getpid()
+    try:
+        return [
+            int(pid) for pid in Path(f"/proc/{own}/task/{own}/children").read_text("ascii").split()
+        ]
+    except FileNotFoundError:
+        return _children_by_search(own)
+
+
+def _children_by_search(own: int) -> list[int]:
+    """Do the same where the kernel keeps no list (built without CONFIG_PROC_CHILDREN)."""
     found = []
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():

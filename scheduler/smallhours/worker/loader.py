@@ -39,7 +39,8 @@ def _read(source: Path) -> dict[str, Any]:
         raise StudyFileError(str(source), "", "there is no such file")
     folder = source.parent
     code.put_first(folder)
-    sys.dont_write_bytecode = True
+    # From the sources: bytecode is stale where a file was edited twice within a second.
+    code.use_snapshot(folder, folder)
     module = code.import_study_file(source)
     studies = code.studies_in(module)
     if not studies:

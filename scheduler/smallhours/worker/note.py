@@ -87,9 +87,13 @@ def is_own(file: str, folder: Path) -> bool:
     path = Path(file)
     if file.startswith(_OURS) or not path.is_absolute() or not path.is_relative_to(folder):
         return False
-    parts = path.relative_to(folder).parts
-    return not any(
-        part in {"site-packages", "dist-packages"} or part.startswith(".") for part in parts[:-1]
+    return not in_library(path.relative_to(folder).parent)
+
+
+def in_library(place: Path) -> bool:
+    """Say whether a folder below the study's holds installed packages, as an environment does."""
+    return any(
+        part in {"site-packages", "dist-packages"} or part.startswith(".") for part in place.parts
     )
 
 

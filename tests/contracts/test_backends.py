@@ -1,0 +1,329 @@
+"""What every backend promises, whatever it runs attempts on; see `backends.base.Backend`."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import pytest
+
+from smallhours.backends.base import Backend
+from smallhours.backends.simulated import SimulatedBackend
+from smallhours.backends.workload import Dies, Hangs, NeverStarts, Raises, Script, Trouble
+from smallhours.core import events as e
+from smallhours.core.actions import ResumePoint, Start, Stop
+from smallhours.core.trial import AttemptKey
+
+#: What an attempt does; all have five steps and would save a checkpoint at every second one.
+#: The trouble comes at step 3.
+Behaviour: TypeAlias = Literal["finishes", "raises", "exits", "crashes", "hangs", "never starts"]
+
+STEPS = 5
+E = TypeVar("E", bound=e.Event)
+
+
+class Bench(ABC):
+    """A backend with two slots, and a way to wait for what it posts."""
+
+    backend: Backend
+
+    def __init__(self) -> None:
+        self.events: list[e.Event] = []
+        self.on_event: Callable[[e.Event], None] = lambda event: None
+
+    def post(self, event: e.Event) -> None:
+        self.events.append(event)
+        self.on_event(event)
+
+    @abstractmethod
+    def start(
+        self, behaviour: Behaviour, trial: int = 0, resume: tuple[ResumePoint, ...] = ()
+    ) -> AttemptKey:
+        """Have an attempt started."""
+
+    @abstractmethod
+    def advance(self) -> bool:
+        """Let a little happen; False: nothing will happen any more."""
+
+    def of(self, key: AttemptKey) -> list[e.Event]:
+        """What was posted about an attempt."""
+        return [event for event in self.events if getattr(event, "key", None) == key]
+
+    def until(self, key: AttemptKey | None, kind: type[E], nth: int = 1) -> E:
+        """Wait for the nth event of a kind."""
+        while True:
+            events = self.events if key is None else self.of(key)
+            found = [event for event in events if isinstance(event, kind)]
+            if len(found) >= nth:
+                return found[nth - 1]
+            assert self.advance(), f"{kind.__name__} never came: {self.events}"
+
+    def drain(self) -> None:
+        """Wait until nothing happens any more."""
+        while self.advance():
+            pass
+
+
+TROUBLES: dict[Behaviour, Trouble | None] = {
+    "finishes": None,
+    "raises": Raises(step=3),
+    "exits": Dies(step=3, exit_code=3),
+    "crashes": Dies(step=3, signal=11),
+    "hangs": Hangs(step=3),
+    "never starts": NeverStarts(signal=11),
+}
+
+
+class SimulatedBench(Bench):
+    """The simulated backend on its virtual clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.behaviours: dict[AttemptKey, Behaviour] = {}
+        self.simulated = SimulatedBackend(2, self.script)
+        self.backend = self.simulated
+        asyncio.run(self.backend.open(self.post))
+        self.backend.open_study(1)
+
+    def script(self, order: Start) -> Script:
+        return Script(
+            curve=lambda step: {"loss": 1.0 / step},
+            steps=STEPS,
+            checkpoint_every=2,
+            trouble=TROUBLES[self.behaviours[order.key]],
+        )
+
+    def start(
+        self, behaviour: Behaviour, trial: int = 0, resume: tuple[ResumePoint, ...] = ()
+    ) -> AttemptKey:
+        key = AttemptKey(1, trial, 1 + sum(1 for known in self.behaviours if known.trial == trial))
+        self.behaviours[key] = behaviour
+        self.backend.start(Start(key=key, params={}, seed=0, resume=resume, best_known=None))
+        return key
+
+    def advance(self) -> bool:
+        if self.simulated.timeline.next_at() == float("inf"):
+            return False
+        self.simulated.timeline.step()
+        return True
+
+
+@pytest.fixture(params=[SimulatedBench], ids=lambda kind: kind.__name__)
+def bench(request: Any) -> Bench:
+    bench: Bench = request.param()
+    bench.until(None, e.BackendReady)
+    return bench
+
+
+def steps(events: list[e.Event]) -> list[int]:
+    return [event.step for event in events if isinstance(event, e.ReportArrived)]
+
+
+class TestReadiness:
+    def test_ready_is_said_once_with_the_slots(self, bench: Bench) -> None:
+        bench.drain()
+        (ready,) = bench.events
+        assert isinstance(ready, e.BackendReady)
+        assert (ready.device, ready.slots) == ("cpu", 2)
+
+    def test_nothing_is_posted_after_the_close(self, bench: Bench) -> None:
+        key = bench.start("finishes")
+        bench.until(key, e.ReportArrived)
+        asyncio.run(bench.backend.close())
+        count = len(bench.events)
+        bench.drain()
+        assert len(bench.events) == count
+
+
+class TestAnAttempt:
+    def test_a_whole_run_is_told_in_order(self, bench: Bench) -> None:
+        key = bench.start("finishes")
+        exit_ = bench.until(key, e.ProcessExited)
+        events = bench.of(key)
+        assert isinstance(events[0], e.ProcessStarted)
+        assert steps(events) == [1, 2, 3, 4, 5]
+        assert events[-1] is exit_
+        assert exit_.finished
+        assert (exit_.exit_code, exit_.signal, exit_.note) == (0, None, None)
+        times = [event.at for event in events]
+        assert times == sorted(times)
+
+    def test_a_checkpoint_follows_the_report_of_its_step(self, bench: Bench) -> None:
+        key = bench.start("finishes")
+        bench.until(key, e.ProcessExited)
+        events = bench.of(key)
+        saved = [event for event in events if isinstance(event, e.CheckpointWritten)]
+        assert [event.step for event in saved] == [2, 4]
+        for event in saved:
+            before = events[events.index(event) - 1]
+            assert isinstance(before, e.ReportArrived)
+            assert before.step == event.step
+
+    @pytest.mark.parametrize("behaviour", ["raises", "exits", "crashes", "never starts"])
+    def test_whatever_happens_there_is_exactly_one_exit_and_it_is_the_last(
+        self, bench: Bench, behaviour: Behaviour
+    ) -> None:
+        key = bench.start(behaviour)
+        bench.until(key, e.ProcessExited)
+        bench.drain()
+        kinds = [type(event) for event in bench.of(key)]
+        assert kinds.count(e.ProcessExited) == 1
+        assert kinds[-1] is e.ProcessExited
+        assert steps(bench.of(key)) == ([] if behaviour == "never starts" else [1, 2])
+
+    def test_an_exception_comes_with_its_note(self, bench: Bench) -> None:
+        exit_ = bench.until(bench.start("raises"), e.ProcessExited)
+        assert exit_.note is not None
+        assert (exit_.note.type, exit_.note.phase) == ("ValueError", "train")
+        assert not exit_.finished
+
+    def test_exit_code_and_signal_are_those_of_the_process(self, bench: Bench) -> None:
+        exit_ = bench.until(bench.start("exits"), e.ProcessExited)
+        assert (exit_.exit_code, exit_.signal, exit_.note) == (3, None, None)
+        exit_ = bench.until(bench.start("crashes", trial=1), e.ProcessExited)
+        assert (exit_.exit_code, exit_.signal, exit_.zygote_died) == (None, 11, False)
+
+    def test_a_zygote_that_died_first_is_told_apart(self, bench: Bench) -> None:
+        key = bench.start("never starts")
+        exit_ = bench.until(key, e.ProcessExited)
+        assert exit_.zygote_died
+        assert exit_.signal == 11
+        assert bench.of(key) == [exit_]
+
+    def test_two_attempts_run_side_by_side(self, bench: Bench) -> None:
+        one, two = bench.start("finishes", trial=1), bench.start("finishes", trial=2)
+        bench.until(one, e.ProcessExited)
+        bench.until(two, e.ProcessExited)
+        order = [e_.key for e_ in bench.events if isinstance(e_, e.ReportArrived)]
+        assert set(order[:3]) == {one, two}
+
+    def test_the_slot_is_free_when_the_exit_is_told(self, bench: Bench) -> None:
+        started: list[AttemptKey] = []
+
+        def start_next(event: e.Event) -> None:
+            if isinstance(event, e.ProcessExited) and len(started) < 3:
+                started.append(bench.start("finishes", trial=10 + len(started)))
+
+        bench.on_event = start_next
+        bench.start("finishes", trial=1)
+        bench.start("finishes", trial=2)
+        bench.until(None, e.ProcessExited, nth=5)
+        assert len(started) == 3
+
+
+class TestResuming:
+    def saved_by(self, bench: Bench) -> list[ResumePoint]:
+        key = bench.start("crashes")
+        bench.until(key, e.ProcessExited)
+        saved = [event for event in bench.of(key) if isinstance(event, e.CheckpointWritten)]
+        return [ResumePoint(step=event.step, path=event.path) for event in saved]
+
+    def test_it_goes_on_after_the_checkpoint(self, bench: Bench) -> None:
+        (point,) = self.saved_by(bench)
+        key = bench.start("finishes", resume=(point,))
+        bench.until(key, e.ProcessExited)
+        restored = bench.until(key, e.StateRestored)
+        assert (restored.step, restored.path, restored.rejected) == (2, point.path, ())
+        assert steps(bench.of(key)) == [3, 4, 5]
+
+    def test_a_checkpoint_that_is_gone_is_passed_over(self, bench: Bench) -> None:
+        (point,) = self.saved_by(bench)
+        gone = ResumePoint(step=4, path="trials/1/0/checkpoints/4-1")
+        key = bench.start("finishes", resume=(gone, point))
+        restored = bench.until(key, e.StateRestored)
+        assert (restored.step, restored.path) == (2, point.path)
+        assert [path for path, _ in restored.rejected] == [gone.path]
+        assert restored.rejected[0][1], "and it says why"
+
+    def test_without_a_good_one_it_begins_again(self, bench: Bench) -> None:
+        gone = ResumePoint(step=4, path="trials/1/0/checkpoints/4-1")
+        key = bench.start("finishes", resume=(gone,))
+        restored = bench.until(key, e.StateRestored)
+        bench.until(key, e.ProcessExited)
+        assert (restored.step, restored.path) == (0, None)
+        assert steps(bench.of(key)) == [1, 2, 3, 4, 5]
+
+
+class TestEnding:
+    @pytest.mark.parametrize("how", ["now", "checkpoint"])
+    def test_an_order_is_noticed_and_followed(
+        self, bench: Bench, how: Literal["now", "checkpoint"]
+    ) -> None:
+        key = bench.start("finishes")
+        bench.until(key, e.ReportArrived)
+        bench.backend.stop(Stop(key=key, how=how, why="because"))
+        exit_ = bench.until(key, e.ProcessExited)
+        kinds = [type(event) for event in bench.of(key)]
+        noticed = kinds.index(e.StopNoticed)
+        saved = kinds[noticed:].count(e.CheckpointWritten)
+        assert saved == (1 if how == "checkpoint" else 0)
+        assert e.ReportArrived not in kinds[noticed:]
+        assert len(steps(bench.of(key))) < STEPS
+        assert not exit_.finished
+        assert exit_.exit_code == 0
+
+    @pytest.mark.parametrize(("signal", "number"), [("SIGTERM", 15), ("SIGKILL", 9)])
+    def test_a_signal_ends_it(
+        self, bench: Bench, signal: Literal["SIGTERM", "SIGKILL"], number: int
+    ) -> None:
+        key = bench.start("finishes")
+        bench.until(key, e.ReportArrived)
+        bench.backend.signal(key, signal)
+        exit_ = bench.until(key, e.ProcessExited)
+        assert (exit_.exit_code, exit_.signal) == (None, number)
+
+    def test_a_hang_gives_its_stacks_and_dies_of_a_signal(self, bench: Bench) -> None:
+        key = bench.start("hangs")
+        bench.until(key, e.ReportArrived, nth=2)
+        bench.backend.dump_stack(key)
+        bench.backend.signal(key, "SIGKILL")
+        exit_ = bench.until(key, e.ProcessExited)
+        assert exit_.fault
+        assert steps(bench.of(key)) == [1, 2]
+
+    def test_orders_for_an_attempt_that_is_gone_do_nothing(self, bench: Bench) -> None:
+        key = bench.start("finishes")
+        bench.until(key, e.ProcessExited)
+        count = len(bench.of(key))
+        bench.backend.stop(Stop(key=key, how="now", why="because"))
+        bench.backend.dump_stack(key)
+        bench.backend.signal(key, "SIGKILL")
+        bench.drain()
+        assert len(bench.of(key)) == count
+
+
+class TestTheSimulatedOneOnly:
+    def test_the_same_seed_gives_the_same_events(self) -> None:
+        def events(seed: int) -> list[e.Event]:
+            def script(order: Start) -> Script:
+                return Script(curve=lambda step: {"loss": 1.0 / step}, steps=9, jitter=0.3)
+
+            backend, posted = SimulatedBackend(1, script, seed), list[e.Event]()
+            asyncio.run(backend.open(posted.append))
+            backend.open_study(1)
+            key = AttemptKey(1, 0, 1)
+            backend.start(Start(key=key, params={}, seed=0, resume=(), best_known=None))
+            while backend.timeline.next_at() < float("inf"):
+                backend.timeline.step()
+            return posted
+
+        assert events(1) == events(1)
+        assert events(1) != events(2)
+
+    def test_more_attempts_than_slots_are_a_bug_of_the_caller(self) -> None:
+        bench = SimulatedBench()
+        bench.start("finishes", trial=1)
+        bench.start("finishes", trial=2)
+        with pytest.raises(AssertionError, match="no slot is free"):
+            bench.start("finishes", trial=3)
+
+    def test_a_lost_backend_says_so_and_nothing_more(self) -> None:
+        bench = SimulatedBench()
+        key = bench.start("finishes")
+        bench.until(key, e.ReportArrived)
+        bench.simulated.lose("raylet died")
+        bench.drain()
+        assert isinstance(bench.events[-1], e.BackendLost)
+        assert not any(isinstance(event, e.ProcessExited) for event in bench.events)

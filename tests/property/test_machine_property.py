@@ -1,0 +1,243 @@
+"""The machine under anything that can happen, in any order, with the invariants after every step."""
+
+from __future__ import annotations
+
+import math
+
+from fakes.core import Night, check_invariants, make_spec
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from smallhours.core import actions as a
+from smallhours.core import events as e
+from smallhours.core import facts as f
+from smallhours.core.events import DeathNote, ProcessSample
+from smallhours.core.reasons import TAGS, tag
+from smallhours.core.spec import Goal, ScoreKind
+from smallhours.core.trial import AttemptKey, TrialState
+
+_NOTE = DeathNote(
+    type="ValueError", message="no", fingerprint="f1", where="w.py:3", traceback="", phase="train"
+)
+_FULL = DeathNote(
+    type="OSError", message="full", fingerprint="f2", where="", traceback="", phase="train", errno=28
+)
+_EXITS = st.sampled_from(
+    [
+        {"finished": True, "exit_code": 0},
+        {"exit_code": 0},
+        {"exit_code": 3},
+        {"signal": 9},
+        {"signal": 9, "kernel_oom_kills": 1},
+        {"signal": 11, "fault": "Segmentation fault"},
+        {"exit_code": 1, "note": _NOTE},
+        {"exit_code": 1, "note": _FULL},
+        {"lost_parent": "slot"},
+        {"lost_parent": "zygote", "signal": 9},
+        {"lost_parent": "zygote", "zygote_died": True, "signal": 11},
+        {},
+    ]
+)
+_LOSS = st.one_of(
+    st.floats(0.0, 1.0, allow_nan=False), st.just(math.nan), st.just(math.inf), st.just(0.5)
+)
+
+
+class NightMachine(RuleBasedStateMachine):
+    """Two studies, some slots, and everything that a night can bring."""
+
+    @initialize(
+        slots=st.integers(1, 4),
+        confirm=st.integers(0, 2),
+        score=st.sampled_from(["last", "best"]),
+        goal=st.sampled_from(["minimize", "maximize"]),
+    )
+    def begin(self, slots, confirm, score, goal):
+        self.slots = slots
+        self.keys = {"confirm": confirm, "score": ScoreKind(score), "goal": Goal(goal), "steps": 7}
+        self.night = Night(slots)
+        self.night.begin()
+        self.over = False
+
+    def live(self):
+        return sorted(self.night.machine.state.live)
+
+    def choose(self, data, keys) -> AttemptKey:
+        return data.draw(st.sampled_from(keys))
+
+    def steps(self, key: AttemptKey) -> int:
+        live = self.night.machine.state.live[key].live
+        reported = [
+            x.step for x in self.night.facts if isinstance(x, f.Reported) and f.key_of(x) == key
+        ]
+        return max(reported, default=live.resume_step)
+
+    @precondition(lambda self: not self.over)
+    @rule(name=st.sampled_from(["wine", "digits"]), trials=st.integers(1, 12), digest=st.integers(1, 2),
+          replace=st.booleans())  # fmt: skip
+    def add(self, name, trials, digest, replace):
+        spec = make_spec(name, trials=trials, **self.keys)
+        request = f"r{len(self.night.facts)}"
+        self.night.add(spec, digest=f"d{digest}", replace=replace, request=request)
+        answers = [x for x in self.night.facts if isinstance(x, f.RequestAnswered)]
+        assert answers[-1].request == request
+
+    @precondition(lambda self: not self.over)
+    @rule()
+    def suggest(self):
+        self.night.suggest()
+
+    @precondition(lambda self: not self.over and self.night.machine.asked)
+    @rule(data=st.data())
+    def search_fails(self, data):
+        study, numbers = data.draw(st.sampled_from(sorted(self.night.machine.asked.items())))
+        self.night.tell(
+            e.SuggestFailed(at=self.night.now, study=study, trial=min(numbers), message="no")
+        )
+
+    @precondition(lambda self: not self.over and self.live())
+    @rule(data=st.data(), loss=_LOSS)
+    def report(self, data, loss):
+        key = self.choose(data, self.live())
+        step = self.steps(key) + 1
+        if step <= 7:
+            if self.night.machine.state.live[key].state is TrialState.STARTING:
+                self.night.run(key)
+            self.night.report(key, step, loss)
+
+    @precondition(lambda self: not self.over and self.live())
+    @rule(data=st.data())
+    def checkpoint(self, data):
+        key = self.choose(data, self.live())
+        step = self.steps(key)
+        if step:
+            path = f"trials/{key.study}/{key.trial}/checkpoints/{step}-{key.attempt}"
+            known = [c.path for c in self.night.machine.state.live[key].checkpoints]
+            if path not in known:
+                self.night.tell(
+                    e.CheckpointWritten(
+                        at=self.night.now, key=key, step=step, path=path, size_bytes=1
+                    )
+                )
+
+    @precondition(lambda self: not self.over and self.live())
+    @rule(data=st.data(), how=_EXITS)
+    def exit(self, data, how):
+        self.night.exit(self.choose(data, self.live()), **how)
+
+    @precondition(lambda self: not self.over and self.live())
+    @rule(data=st.data())
+    def notice_the_stop(self, data):
+        self.night.tell(e.StopNoticed(at=self.night.now, key=self.choose(data, self.live())))
+
+    @precondition(lambda self: not self.over)
+    @rule(seconds=st.sampled_from([0.5, 5.0, 400.0]), free=st.sampled_from([None, 2**20, 2**33]))
+    def time_passes(self, seconds, free):
+        self.night.now += seconds
+        samples = {
+            key: ProcessSample(resident_bytes=10 + key.trial, cpu_s=1.0, state="R")
+            for key in self.live()
+        }
+        self.night.tell(
+            e.Tick(
+                at=self.night.now, available_bytes=free, total_bytes=2**34, processes=samples
+            )
+        )
+
+    @precondition(lambda self: not self.over)
+    @rule(study=st.integers(1, 3), trial=st.one_of(st.none(), st.integers(0, 5)))
+    def cancel(self, study, trial):
+        self.night.tell(
+            e.CancelRequested(
+                at=self.night.now, request=f"c{len(self.night.facts)}", by="me", study=study,
+                trial=trial,
+            )
+        )  # fmt: skip
+
+    @precondition(lambda self: not self.over)
+    @rule()
+    def release(self):
+        self.night.tell(
+            e.ReleaseRequested(
+                at=self.night.now, request=f"l{len(self.night.facts)}", study=None
+            )
+        )
+
+    @precondition(lambda self: not self.over)
+    @rule(cause=st.sampled_from(["ctrl-c", "sigterm", "stop"]), now=st.booleans())
+    def shut_down(self, cause, now):
+        self.night.tell(e.ShutdownRequested(at=self.night.now, cause=cause, now=now))
+        self.note_the_end()
+
+    @rule()
+    def finish_when_dry(self):
+        if not self.over:
+            deeds = self.night.machine.finish_if_dry(self.night.now)
+            self.night.facts += [x.fact for x in deeds if isinstance(x, a.Record)]
+            self.night.actions += deeds
+            self.note_the_end()
+
+    @rule(before=st.sampled_from(["signal 9", "exit 70", ""]), reboot=st.booleans())
+    def start_again(self, before, reboot):
+        """Whatever happened, a new engine reads the facts and goes on."""
+        over = {(x.study, x.trial) for x in self.night.ends if x.then == "over"}
+        acknowledged = [x for x in self.night.facts if isinstance(x, f.Reported)]
+        fresh = Night(self.slots, facts=self.night.facts)
+        assert snapshot(fresh) == snapshot(self.night), "the facts do not give the state"
+        fresh.now = self.night.now
+        fresh.begin(before, boot_id="boot-2" if reboot else "boot-1")
+        self.night, self.over = fresh, False
+        assert [x for x in fresh.facts if isinstance(x, f.Reported)] == acknowledged
+        restarted = {(k.study, k.trial) for k in fresh.machine.state.live}
+        assert not restarted & over
+
+    def note_the_end(self):
+        self.over = any(isinstance(x, a.Finish) for x in self.night.actions)
+
+    @invariant()
+    def holds(self):
+        if not hasattr(self, "night"):
+            return
+        self.note_the_end()
+        check_invariants(self.night)
+        assert all(tag(end.reason) in TAGS for end in self.night.ends)
+
+    def teardown(self):
+        """Let everything end: nothing may be stuck."""
+        if not hasattr(self, "night"):
+            return
+        night = self.night
+        for _ in range(400):
+            self.holds()
+            if self.over:
+                return
+            night.suggest()
+            for key in self.live():
+                trial = night.machine.state.live[key]
+                if trial.state is TrialState.STARTING:
+                    night.run(key)
+                for step in range(self.steps(key) + 1, 8):
+                    night.report(key, step, 0.5)
+                if key in night.machine.state.live:
+                    night.exit(key, finished=True, exit_code=0)
+            self.note_the_end()
+            self.finish_when_dry()
+        raise AssertionError("the night never ends")
+
+
+def snapshot(night: Night):
+    """Return what two machines that know the same facts must agree on."""
+    return {
+        study.id: (
+            study.spec, study.halted, study.ended, study.retired, study.searched, study.best,
+            dict(study.reasons), list(study.waiting), sorted(study.living),
+            {n: (t.state, t.curve, t.retries, t.reason, len(t.checkpoints)) for n, t in
+             study.trials.items()},
+        )
+        for study in night.machine.state.studies.values()
+    }  # fmt: skip
+
+
+TestNight = NightMachine.TestCase
+TestNight.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)

@@ -1,0 +1,207 @@
+"""The ledger: what is committed is there, in order and whole; what is damaged is refused."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import subprocess
+import sys
+
+import msgspec
+import pytest
+from fakes.core import Night, make_spec
+
+from smallhours import rules
+from smallhours.core import facts as f
+from smallhours.errors import LedgerError
+from smallhours.ledger import checks
+from smallhours.ledger.store import Ledger, open_to_read, read_all
+
+
+def open_ledger(folder, **options):
+    return Ledger(folder / "ledger.db", folder / "engine.lock", reserve=False, **options)
+
+
+def some_facts() -> list[f.Fact]:
+    """A short night with completed, stopped and interrupted attempts."""
+    night = Night()
+    night.begin()
+    night.add(make_spec(trials=9))
+    for number in range(6):
+        night.suggest()
+        night.whole_trial(night.key(1, number), [0.1 * (number + 1)] * 10)
+    key = night.key(1, 6)
+    for step in range(1, 7):
+        night.report(key, step, 0.9)
+    night.exit(key, exit_code=0)
+    return night.facts
+
+
+def write(folder, facts) -> None:
+    ledger = open_ledger(folder)
+    for number, fact in enumerate(facts):
+        ledger.append(fact, at=1000.0 + number, mono=float(number))
+    ledger.close()
+
+
+def read(folder):
+    db = open_to_read(folder / "ledger.db")
+    try:
+        return [entry.fact for entry in read_all(db)]
+    finally:
+        db.close()
+
+
+def test_what_was_committed_is_read_back_in_order(tmp_path):
+    facts = some_facts()
+    write(tmp_path, facts)
+    assert read(tmp_path) == facts
+
+
+def test_what_was_not_committed_is_not_there(tmp_path):
+    ledger = open_ledger(tmp_path)
+    ledger.append(f.StudyReleased(study=1), at=1.0, mono=1.0)
+    assert read(tmp_path) == []
+    ledger.commit()
+    assert len(read(tmp_path)) == 1
+    ledger.close()
+
+
+def test_there_is_one_writer(tmp_path):
+    ledger = open_ledger(tmp_path)
+    with pytest.raises(LedgerError, match="another engine"):
+        open_ledger(tmp_path)
+    ledger.close()
+    open_ledger(tmp_path).close()
+
+
+def test_a_ledger_of_another_version_is_refused_and_left_alone(tmp_path):
+    write(tmp_path, some_facts())
+    db = sqlite3.connect(tmp_path / "ledger.db")
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(LedgerError, match="version 99"):
+        open_ledger(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE event SET body = replace(body, '0.5', '0.4') WHERE kind = 'study_added'",
+        "UPDATE report SET metrics = replace(metrics, '0.1', '0.2') WHERE seq = (SELECT min(seq) FROM report)",
+        "UPDATE report SET step = step + 1 WHERE seq = (SELECT min(seq) FROM report)",
+        "DELETE FROM report WHERE seq = (SELECT min(seq) FROM report)",
+        "DELETE FROM event WHERE kind = 'attempt_running'",
+    ],
+)
+def test_a_changed_or_missing_row_is_found(tmp_path, damage):
+    write(tmp_path, some_facts())
+    db = sqlite3.connect(tmp_path / "ledger.db")
+    assert db.execute(damage).rowcount > 0
+    db.commit()
+    db.close()
+    with pytest.raises(LedgerError):
+        read(tmp_path)
+
+
+def test_a_changed_column_that_only_copies_the_body_is_found(tmp_path):
+    write(tmp_path, some_facts())
+    db = sqlite3.connect(tmp_path / "ledger.db")
+    db.execute("UPDATE event SET reason = 'completed' WHERE reason = 'rule_cut'")
+    db.commit()
+    report = checks.check(db, rules.make, running=True)
+    db.close()
+    assert [finding.text for finding in report.findings if finding.level == "wrong"] == [
+        "its columns do not say what its body says"
+    ]
+
+
+def test_random_damage_to_the_file_never_goes_unnoticed_by_reader_and_checks(tmp_path):
+    facts = some_facts()
+    write(tmp_path, facts)
+    path = tmp_path / "ledger.db"
+    whole = path.read_bytes()
+    rng = random.Random(1)
+    for _ in range(60):
+        broken = bytearray(whole)
+        at = rng.randrange(100, len(whole) - 16)
+        broken[at : at + 16] = rng.randbytes(16)
+        path.write_bytes(broken)
+        try:
+            found = read(tmp_path)
+        except LedgerError:
+            continue
+        # Free pages and indices may be hit without harm: then every fact is still the same.
+        assert found == facts
+
+
+def test_checks_derive_every_stop_again(tmp_path):
+    facts = some_facts()
+    write(tmp_path, facts)
+    db = open_to_read(tmp_path / "ledger.db")
+    report = checks.check(db, rules.make, running=True)
+    db.close()
+    assert report.good, report.findings
+    # One of the two came too late: its trial had finished.
+    assert (report.stops, report.ends) == (2, 7)
+
+
+def change(facts, kind, **keys):
+    """Return the facts with the last of a kind replaced by a changed one."""
+    out = list(facts)
+    index = max(i for i, fact in enumerate(out) if isinstance(fact, kind))
+    out[index] = msgspec.structs.replace(out[index], **keys)
+    return out
+
+
+@pytest.mark.parametrize("what", ["verdict", "report", "no stop", "double end"])
+def test_checks_find_a_story_that_does_not_hold(tmp_path, what):
+    facts = some_facts()
+    intent = [fact for fact in facts if isinstance(fact, f.Intended)][-1]
+    if what == "verdict":
+        facts = change(
+            facts, f.Intended, reason=msgspec.structs.replace(intent.reason, threshold=0.1)
+        )
+    elif what == "report":
+        facts = change(facts, f.Reported, metrics={"loss": 0.01})
+    elif what == "no stop":
+        facts.remove(intent)
+    else:
+        facts.append(next(fact for fact in facts if isinstance(fact, f.AttemptEnded)))
+    write(tmp_path, facts)
+    db = open_to_read(tmp_path / "ledger.db")
+    report = checks.check(db, rules.make, running=True)
+    db.close()
+    assert not report.good
+
+
+def test_a_full_disk_is_told_once_and_nothing_is_lost(tmp_path):
+    """With a limit on file size, in a process of its own; the reserve makes room for the rest."""
+    code = """
+import resource, sys
+from pathlib import Path
+from smallhours.ledger.store import DiskFullError, Ledger
+from smallhours.core import facts as f
+folder = Path(sys.argv[1])
+ledger = Ledger(folder / "ledger.db", folder / "engine.lock", reserve=False)
+resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, resource.RLIM_INFINITY))
+acknowledged = 0
+try:
+    for number in range(5000):
+        ledger.append(f.StudyReleased(study=number), at=1.0, mono=1.0)
+        ledger.commit()
+        acknowledged += 1
+except DiskFullError:
+    assert ledger.dirty
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    ledger.commit()
+    acknowledged += 1
+    ledger.close()
+print(acknowledged)
+"""
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    acknowledged = int(out.stdout)
+    assert 10 < acknowledged < 5000
+    assert [fact.study for fact in read(tmp_path)] == list(range(acknowledged))

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import msgspec
+import pytest
+
+from smallhours import Choice, Float, Int, Median, Study
+from smallhours.core.spec import StudySpec
+from smallhours.errors import StudyFileError
+
+
+def _study(**changes: Any) -> Study:
+    keys: dict[str, Any] = {
+        "metric": "loss", "goal": "minimize", "space": {"lr": Float(1e-4, 1.0, log=True)},
+        "baseline": {"lr": 0.1}, "trials": 4, "steps": 9, **changes,
+    }  # fmt: skip
+    return Study(keys.pop("name", "digits"), **keys)
+
+
+def test_the_spec_is_what_the_core_reads() -> None:
+    study = _study(
+        question="q", hypothesis="h", score="best", stopping=Median(warmup=2, startup=3), seed=3,
+        sampler={"name": "tpe", "n_startup_trials": 5}, confirm=2, hang_s=60, memory_bytes="2 GiB",
+        space={"lr": Float(1e-4, 1.0, log=True), "width": Int(4, 64, step=4),
+               "kind": Choice(["a", None, True, 2, 0.5])},
+        baseline={"lr": 1, "width": 8, "kind": None}, diverged_at=10, trial_time_s=5,
+    )  # fmt: skip
+    spec = msgspec.convert(study.spec(), StudySpec, strict=True)
+    assert spec.space is not None
+    assert [(d.name, d.kind, d.low, d.high, d.log, d.step) for d in spec.space] == [
+        ("lr", "float", 1e-4, 1.0, True, None),
+        ("width", "int", 4.0, 64.0, False, 4.0),
+        ("kind", "choice", None, None, False, None),
+    ]
+    assert spec.space[2].choices == ("a", None, True, 2, 0.5)
+    assert spec.baseline == {"lr": 1.0, "width": 8, "kind": None}
+    assert spec.stopping.options == {"warmup": 2, "startup": 3}
+    assert spec.sampler.name == "tpe"
+    assert spec.sampler.options == {"n_startup_trials": 5}
+    assert (spec.memory_bytes, spec.hang_s, spec.diverged_at) == (2 * 2**30, 60.0, 10.0)
+    assert msgspec.json.decode(msgspec.json.encode(spec), type=StudySpec) == spec
+
+
+def test_every_key_of_the_core_s_spec_is_given_and_defaults_agree() -> None:
+    spec = _study().spec()
+    assert set(spec) == set(StudySpec.__struct_fields__)
+    read = msgspec.convert(spec, StudySpec, strict=True)
+    bare = msgspec.convert(
+        {key: spec[key] for key in StudySpec.__struct_fields__
+         if key in {"name", "metric", "goal", "space", "baseline", "trials", "steps", "stopping"}},
+        StudySpec,
+    )  # fmt: skip
+    assert read == bare
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "words"),
+    [
+        ({"trails": 3}, "digits.trails", "did you mean 'trials'?"),
+        ({"zzz": 3}, "digits.zzz", "there is no such key"),
+        ({"goal": "min"}, "digits.goal", "got 'min'; did you mean 'minimize'?"),
+        ({"goal": "max"}, "digits.goal", "did you mean 'maximize'?"),
+        ({"score": "lst"}, "digits.score", "did you mean 'last'?"),
+        ({"metric": ""}, "digits.metric", "the name of a reported metric"),
+        ({"metric": "step"}, "digits.metric", "first argument"),
+        ({"trials": 0}, "digits.trials", "1 or more"),
+        ({"trials": 2.0}, "digits.trials", "1 or more"),
+        ({"steps": True}, "digits.steps", "1 or more"),
+        ({"seed": -1}, "digits.seed", "0 or more"),
+        ({"hang_s": 0}, "digits.hang_s", "seconds above 0"),
+        ({"checkpoint_every_s": None}, "digits.checkpoint_every_s", "0 or more"),
+        ({"diverged_at": float("nan")}, "digits.diverged_at", "finite"),
+        ({"memory_bytes": "2 gallons"}, "digits.memory_bytes", "2 GiB"),
+        ({"stopping": "asha"}, "digits.stopping", '"median" or "none"'),
+        ({"stopping": Median(warmup=-1)}, "digits.stopping.warmup", "0 or more"),
+        ({"sampler": "random_"}, "digits.sampler", "did you mean 'random'?"),
+        ({"sampler": {"n": 1}}, "digits.sampler", '"name"'),
+        ({"sampler": {"name": "tpe", "gamma": max}}, "digits.sampler.gamma", "number"),
+        ({"question": 3}, "digits.question", "expected text"),
+        ({"space": {}}, "digits.space", "a dict"),
+        ({"space": {"lr": 3}}, "digits.space.lr", "Float, Int or Choice"),
+        ({"space": {"lr": Float(1, 0)}}, "digits.space.lr", "low is above high"),
+        ({"space": {"lr": Choice([])}}, "digits.space.lr", "nothing to choose"),
+        ({"baseline": {"lr": 2.0}}, "digits.baseline.lr", "from 0.0001 to 1"),
+        ({"baseline": {}}, "digits.baseline.lr", "missing"),
+        ({"baseline": {"lr": 0.1, "x": 1}}, "digits.baseline.x", "no such parameter"),
+        ({"baseline": 3}, "digits.baseline", "a dict"),
+        ({"name": "a..b"}, "Study.name", "no '..'"),
+        ({"name": "../x"}, "Study.name", "letters, digits"),
+        ({"name": "a" * 65}, "Study.name", "up to 64"),
+    ],
+)
+def test_a_wrong_value_is_told_with_file_key_and_what_was_expected(
+    changes: dict[str, Any], key: str, words: str
+) -> None:
+    with pytest.raises(StudyFileError) as caught:
+        _study(**changes)
+    assert caught.value.file == __file__
+    assert caught.value.key == key
+    assert words in caught.value.message
+
+
+def test_a_missing_key_is_told_and_a_typo_before_it() -> None:
+    with pytest.raises(StudyFileError, match=r"digits\.goal: it is missing"):
+        Study("digits", metric="loss")  # type: ignore[call-arg]
+    with pytest.raises(StudyFileError, match=r"digits\.metrc: .*did you mean 'metric'"):
+        Study("digits", metrc="loss")  # type: ignore[call-arg]
+    with pytest.raises(StudyFileError, match="key=value"):
+        Study("digits", "why?")  # type: ignore[call-arg, misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [("2 GiB", 2 * 2**30), ("512MB", 512 * 10**6), ("1.5 kib", 1536), ("100", 100), (7, 7)],
+)
+def test_memory_is_read_with_its_unit(text: str | int, size_bytes: int) -> None:
+    assert _study(memory_bytes=text).spec()["memory_bytes"] == size_bytes
+
+
+def test_a_training_function_takes_the_trial_and_there_is_one() -> None:
+    study = _study()
+    with pytest.raises(StudyFileError, match=r"digits\.train: there is no training function"):
+        study.check()
+    with pytest.raises(StudyFileError, match="must take one argument"):
+        study.train(lambda: None)
+
+    @study.train
+    def train(trial: object) -> None: ...
+
+    assert study.train_function is train
+    study.check()
+    with pytest.raises(StudyFileError, match=r"two functions under @study\.train"):
+        study.train(train)
+    with pytest.raises(StudyFileError, match="must take no arguments"):
+        study.prepare(train)
+
+
+def _space(trial: Any) -> None:
+    if trial.suggest_categorical("kind", ["sgd", "adam"]) == "adam":
+        trial.suggest_float("beta", 0, 1)
+    trial.suggest_float("lr", 1e-3, 1, log=True)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "key", "words"),
+    [
+        ({"kind": "sgd"}, "digits.baseline.lr", "it is missing"),
+        ({"kind": "adam", "lr": 0.1}, "digits.baseline.beta", "it is missing"),
+        ({"kind": "sgd", "lr": 2.0}, "digits.baseline.lr", "from 0.001 to 1"),
+        ({"kind": "sgd", "lr": 0.1, "beta": 0.1}, "digits.baseline.beta", "doesn't ask for it"),
+        ({"kind": "sdg", "lr": 0.1}, "digits.baseline.kind", "did you mean 'sgd'?"),
+    ],
+)
+def test_a_space_function_is_walked_with_the_baseline(
+    baseline: dict[str, Any], key: str, words: str
+) -> None:
+    study = _study(space=_space, baseline=baseline)
+    study.train(lambda trial: None)
+    with pytest.raises(StudyFileError) as caught:
+        study.check()
+    assert caught.value.key == key
+    assert words in caught.value.message
+
+
+def test_a_space_function_that_fits_leaves_the_space_open() -> None:
+    study = _study(space=_space, baseline={"kind": "adam", "beta": 1, "lr": 0.1})
+    study.train(lambda trial: None)
+    study.check()
+    spec = msgspec.convert(study.spec(), StudySpec, strict=True)
+    assert spec.space is None
+    assert spec.baseline == {"kind": "adam", "beta": 1.0, "lr": 0.1}
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = (
+        "import smallhours, sys; assert 'smallhours.study' not in sys.modules;"
+        "smallhours.Study, smallhours.TrialStopped;"
+        "import smallhours.worker.zygote, smallhours.worker.loader;"
+        "heavy = {'torch', 'numpy', 'msgspec', 'optuna', 'ray', 'smallhours.core'};"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
