@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ctypes
 import logging
 import os
 import signal
@@ -34,10 +33,10 @@ from smallhours.processes import Owner, started_at
 from smallhours.search import PastTrial
 from smallhours.search_thread import SearchThread, history_of
 from smallhours.space_relay import SpaceRelay
+from smallhours.worker import limits
 
 _logger = logging.getLogger("smallhours.engine")
 
-_PR_SET_PDEATHSIG = 1
 #: Reports wait for each other this long before they are committed together.
 _GROUP_COMMIT_S = 0.25
 _INBOX_S = 0.1
@@ -334,9 +333,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     os.umask(0o077)
     parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        return exits.ENGINE_FAILED  # the supervisor died while this process began
+    try:
+        limits.die_with_parent(parent)
+    except limits.ParentGoneError:
+        return exits.ENGINE_FAILED
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", force=True
     )

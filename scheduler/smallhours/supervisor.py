@@ -5,7 +5,6 @@ Tiny on purpose (no Ray, no torch): what is not here can't fail here.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import logging
@@ -23,10 +22,10 @@ from smallhours import exits, sweep
 from smallhours.devices.host import read_process
 from smallhours.errors import SmallhoursError
 from smallhours.paths import Home, home
+from smallhours.worker import limits
 
 _logger = logging.getLogger("smallhours.supervisor")
 
-_PR_SET_CHILD_SUBREAPER = 36
 #: An engine that was told to end may take this long (checkpoints, `finally` blocks, Ray).
 _END_LIMIT_S = 180.0
 #: The engine is not started again after this many deaths within this time.
@@ -46,7 +45,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until the engine ends in good order; return the exit status."""
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        limits.adopt_orphans()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._pass_on)
         if not self._wait_for_lock():

@@ -17,7 +17,7 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _FORBIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _CODES: Mapping[Tone, str] = {"bold": "1", "dim": "2", "green": "32", "red": "31", "yellow": "33"}
 #: A column of a table is never cut below this.
-_NARROWEST = 8
+_NARROWEST = 10
 _BARS = "▁▂▃▄▅▆▇█"
 
 

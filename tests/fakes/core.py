@@ -159,8 +159,12 @@ def check_invariants(night: Night) -> None:
                 pass
     assert open_attempts == set(state.live)
     assert len(state.live) <= night.slots
+    wanted: dict[int, int] = {}
+    for fact in night.facts:
+        if isinstance(fact, (f.StudyAdded, f.StudyAmended)):
+            wanted[fact.study] = max(wanted.get(fact.study, 0), fact.spec.trials)
     for study in state.studies.values():
-        assert study.searched <= study.spec.trials or study.retired
+        assert study.searched <= wanted[study.id], "more trials than were ever asked for"
         for trial in study.trials.values():
             assert (trial.live is not None) == (
                 trial.state in (TrialState.STARTING, TrialState.RUNNING, TrialState.STOPPING)

@@ -217,7 +217,7 @@ def record_small_night(root: Path) -> Recording:
     night.complete(1, 0.25)
     night.create(2)
     night.start(2)
-    night.report(2, {step: 0.9 for step in range(1, 8)})
+    night.report(2, dict.fromkeys(range(1, 8), 0.9))
     cut = r.RuleCut(
         rule="median", version=1, options={"warmup": 5, "startup": 2}, step=7, value=0.9,
         threshold=0.675, goal="minimize", compared=2, competitors=((1, 0.55), (0, 0.8)),

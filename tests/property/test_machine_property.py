@@ -232,7 +232,7 @@ def snapshot(night: Night):
         study.id: (
             study.spec, study.halted, study.ended, study.retired, study.searched, study.best,
             dict(study.reasons), list(study.waiting), sorted(study.living),
-            {n: (t.state, t.curve, t.retries, t.reason, len(t.checkpoints)) for n, t in
+            {n: (t.state, repr(t.curve), t.retries, t.reason, len(t.checkpoints)) for n, t in
              study.trials.items()},
         )
         for study in night.machine.state.studies.values()

@@ -25,6 +25,7 @@ from smallhours.core.state import Study
 from smallhours.core.trial import AttemptKey
 from smallhours.devices import host
 from smallhours.paths import Home
+from smallhours.worker import limits
 
 _logger = logging.getLogger(__name__)
 
@@ -34,8 +35,6 @@ _LAST_WORDS_S = 1.0
 _LATE_HELLO_S = 0.1
 #: Samples of resident bytes that are kept of an attempt.
 _SAMPLES_KEPT = 60
-#: The signal on which a trial's process writes its stacks (worker/zygote.py registers it).
-_STACKS = signals.SIGRTMIN + 3
 
 
 @dataclass(slots=True)
@@ -156,7 +155,7 @@ class ProcessBackend:
         if attempt is not None and self._is_there(attempt):
             assert attempt.pid is not None
             with contextlib.suppress(ProcessLookupError):
-                os.kill(attempt.pid, _STACKS)
+                os.kill(attempt.pid, limits.DUMP_SIGNAL)
 
     def signal(self, key: AttemptKey, signal: Literal["SIGTERM", "SIGKILL"]) -> None:
         """Signal an attempt's process group; one that never spoke goes with its zygote."""

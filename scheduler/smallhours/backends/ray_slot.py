@@ -58,6 +58,11 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         if os.environ.get("RAY_RAYLET_PID", str(os.getppid())) != str(os.getppid()):
             os._exit(1)  # the raylet died before the line above
 
+    def reset(self, new_config: dict[str, Any], storage: Any = None) -> bool:
+        """Take the next trial, without the directory that Tune's own `reset` makes for each."""
+        self.config = new_config
+        return self.reset_config(new_config)
+
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial."""
         return True

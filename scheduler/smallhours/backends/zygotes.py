@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from smallhours.core.state import Study
+from smallhours.worker import limits
 
 _logger = logging.getLogger(__name__)
 
@@ -23,16 +24,6 @@ _logger = logging.getLogger(__name__)
 _KEPT = 3
 #: A zygote that dies this often in a row before a trial spoke is not started again by itself.
 _FAILURES_ALLOWED = 2
-
-#: One thread for every library that would start a pool at import: a fork must see one thread.
-_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "NUMEXPR_NUM_THREADS": "1",
-    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
-    "PYTHONUNBUFFERED": "1",
-}
 
 
 @dataclass(slots=True)
@@ -66,7 +57,7 @@ class Zygotes:
     def __init__(self, directory: Path, logs: Path, environment: Mapping[str, str]) -> None:
         self._directory = directory
         self._logs = logs
-        self._environment = {**environment, **_ENVIRONMENT}
+        self._environment = {**environment, **limits.ENVIRONMENT}
         self._of: dict[int, _Zygote] = {}
         self._deaths: dict[int, Death] = {}
 

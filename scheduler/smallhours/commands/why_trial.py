@@ -34,12 +34,19 @@ def why(snapshot: Snapshot, study_id: int, number_: int, *, as_json: bool, out: 
     items = evidence(trial.reason, study.name) if trial.reason else []
     if items:
         page.line()
-        page.line("Evidence")
+        page.line(_evidence_title(trial))
         page.pairs([(item.label, item.text) for item in items])
     for item in items:
         if item.block:
             page.line(Toned(item.label, "dim"), indent=2)
             page.block(item.block)
+
+
+def _evidence_title(trial: TrialView) -> str:
+    if len(trial.attempts) < 2:
+        return "Evidence"
+    ended = [attempt.number for attempt in trial.attempts if attempt.reason is not None]
+    return f"Evidence of attempt {ended[-1]}"
 
 
 def paragraphs(
@@ -176,17 +183,24 @@ def _half_way(snapshot: Snapshot, study: StudyView, trial: TrialView, metric: st
     so_far = [trial.curve[s] for s in steps if s <= step and math.isfinite(trial.curve[s])]
     own = (min if minimize else max)(so_far, default=math.nan)
     median = _median(rivals.values)
-    side = "as good as" if own == median else "better" if (own < median) is minimize else "worse"
-    than = side if own == median else f"{side} than"
-    whose = (
-        f"the {count(len(rivals.values), 'trial')} that had completed by then"
-        if rivals.complete
-        else f"the {len(rivals.values)} trials that had completed last"
+    behind = own > median if minimize else own < median
+    level = "as good as" if own == median else "worse than" if behind else "better than"
+    said = (
+        f"half-way, at step {step}, its best {metric} so far, {number(own)}, was {level}"
+        f" {number(median)}, {_whose(rivals)}."
     )
-    return (
-        f"It was kept: half-way, at step {step}, its best {metric} so far, {number(own)}, was"
-        f" {than} {number(median)}, the median of {whose}."
-    )
+    startup = study.spec.stopping.options.get("startup", 0.0)
+    if behind and rivals.complete and len(rivals.values) < startup:
+        return f"It was kept although {said} The rule stops nothing before {number(startup)} completed."
+    return f"It was kept{' although' if behind else ':'} {said}"
+
+
+def _whose(rivals: Rivals) -> str:
+    if len(rivals.values) == 1:
+        return "which the one trial that had completed by then had there"
+    if rivals.complete:
+        return f"the median of the {len(rivals.values)} trials that had completed by then"
+    return f"the median of the {len(rivals.values)} trials that had completed last"
 
 
 def _median(values: tuple[float, ...]) -> float:

@@ -32,10 +32,10 @@ WORDS: Final[dict[str, str]] = {
 GROUPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("finished", ("completed",)),
     ("stopped by a rule or a limit", ("rung_cut", "rule_cut", "diverged", "budget", "refused")),
-    ("failures in the study's code", ("exception", "crash", "hung")),
-    ("resources", ("gpu_oom", "host_oom", "disk", "gpu_fault")),
-    ("operator and machine", ("cancelled", "interrupted", "paused")),
-    ("lost (a bug of smallhours: please report it)", ("lost",)),
+    ("failed in the study's code", ("exception", "crash", "hung")),
+    ("failed for want of a resource", ("gpu_oom", "host_oom", "disk", "gpu_fault")),
+    ("taken off by operator or machine", ("cancelled", "interrupted", "paused")),
+    ("lost, which is a bug of smallhours: please report it", ("lost",)),
 )
 CAUSES: Final[dict[str, str]] = {
     "ctrl-c": "Ctrl-C was pressed",

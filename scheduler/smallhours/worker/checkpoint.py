@@ -132,6 +132,22 @@ def load(path: Path, step: int) -> Saved:
         raise BadCheckpointError(f"{type(error).__name__}: {error}") from error
 
 
+def verify(path: Path, step: int) -> None:
+    """Check that a checkpoint is there whole, without loading it.
+
+    Raises:
+        BadCheckpointError: it is missing or damaged.
+    """
+    try:
+        _verified(path, step)
+    except BadCheckpointError:
+        raise
+    except FileNotFoundError as error:
+        raise BadCheckpointError(f"{Path(str(error.filename)).name} is missing") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadCheckpointError(f"its manifest can't be read: {error!r}") from error
+
+
 def _verified(path: Path, step: int) -> Path:
     """Return the state's file, once it is what the manifest says."""
     manifest = json.loads((path / _MANIFEST).read_bytes())

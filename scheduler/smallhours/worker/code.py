@@ -159,6 +159,8 @@ def studies_in(module: ModuleType) -> list[Study]:
 def study_named(module: ModuleType, source: Path, name: str) -> Study:
     """Return the study of that name, complete and checked.
 
+    The only study of a file may go by another name than the file gives it (``run --as``).
+
     Raises:
         StudyFileError: the module has none, or it is wrong.
     """
@@ -167,6 +169,9 @@ def study_named(module: ModuleType, source: Path, name: str) -> Study:
         if study.name == name:
             study.check()
             return study
+    if len(studies) == 1:
+        studies[0].check()
+        return studies[0]
     names = [study.name for study in studies]
     known = ", ".join(names) or "none"
     raise StudyFileError(

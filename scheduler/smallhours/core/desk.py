@@ -1,0 +1,138 @@
+"""What every part of the machine may do: record, act, decide to end, end, halt."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from smallhours.core import actions as a
+from smallhours.core import classify, guards
+from smallhours.core import events as e
+from smallhours.core import facts as f
+from smallhours.core.ladder import Ladders
+from smallhours.core.reasons import Budget, Diverged, Reason, RuleCut, RungCut, tag
+from smallhours.core.rule import RuleFactory
+from smallhours.core.spec import stored
+from smallhours.core.state import State, Study, Trial, fingerprint
+from smallhours.core.trial import Role
+
+#: Events that somebody waits for an answer to.
+_Request: TypeAlias = (
+    e.StudySubmitted | e.ReleaseRequested | e.CancelRequested | e.ShutdownRequested
+)
+
+
+class Desk:
+    """The state, and the only hands that change it or ask for something to be done."""
+
+    def __init__(self, rule_factory: RuleFactory) -> None:
+        self.state = State(rule_factory)
+        self.ladders = Ladders()
+        #: Numbers of trials that a search was asked for, by study.
+        self.asked: dict[int, set[int]] = {}
+        #: What is to be done about the event at hand, in order.
+        self.out: list[a.Action] = []
+        self._opened: set[int] = set()
+
+    def record(self, fact: f.Fact, at: float) -> None:
+        """Put a fact on record, and let the state follow from it."""
+        self.out.append(a.Record(fact=fact))
+        self.state.apply(fact, at)
+
+    def answer(self, event: _Request, verb: str, *, ok: bool, text: str) -> None:
+        """Answer whoever asked; a signal needs no answer."""
+        if event.request:
+            fact = f.RequestAnswered(
+                request=event.request, verb=verb, uid=event.uid, ok=ok, text=text
+            )
+            self.record(fact, event.at)
+            self.out.append(a.Answer(request=event.request, ok=ok, text=text))
+
+    def open(self, study: Study) -> None:
+        """Have a study's processes and its search warmed up, once."""
+        if study.id not in self._opened:
+            self._opened.add(study.id)
+            self.out.append(a.OpenStudy(study=study.id))
+
+    def close(self, study: Study) -> None:
+        """Let a study's processes and its search go, if they were opened."""
+        if study.id in self._opened:
+            self._opened.discard(study.id)
+            self.out.append(a.CloseStudy(study=study.id))
+
+    def halt(self, study: Study, cause: str, sentence: str, at: float) -> None:
+        """Let a study start nothing more until it is released."""
+        self.asked.pop(study.id, None)
+        if not study.halted:
+            fact = {"study": study.id, "cause": cause, "sentence": sentence}
+            self.record(f.StudyHalted(**fact), at)  # type: ignore[arg-type]
+
+    def intend(self, trial: Trial, reason: Reason, at: float, *, how: str, why: str) -> None:
+        """Decide to end an attempt: on record first, then the order, then ever less politely."""
+        live = trial.live
+        assert live is not None
+        self.record(f.Intended(**live.key._asdict(), reason=reason), at)
+        order = "checkpoint" if how == "checkpoint" else "now"
+        self.out.append(a.Stop(key=live.key, how=order, why=why))  # type: ignore[arg-type]
+        self.ladders.ordered(live.key, at, guards.notice_limit_s(live.gap_s))
+
+    def end(
+        self,
+        study: Study,
+        trial: Trial,
+        sentence: classify.Sentence,
+        at: float,
+        *,
+        seconds: float,
+        peak_bytes: int | None = None,
+    ) -> None:
+        """File the end of an attempt, tell the search, and see what it means for the study."""
+        assert trial.live is not None
+        key, score = trial.live.key, trial.score(study.spec)
+        self.record(
+            f.AttemptEnded(
+                **key._asdict(),
+                reason=sentence.reason,
+                seconds=round(seconds, 6),
+                last_step=trial.last_step,
+                score=None if score is None else stored(score),
+                then=sentence.then,
+                peak_bytes=peak_bytes,
+            ),
+            at,
+        )
+        self.ladders.forget(key)
+        if study.ended and not study.living:
+            self.close(study)
+        if sentence.then == "over" and trial.role is not Role.CONFIRMATION:
+            outcome, value, step = classify.for_search(study, trial)
+            self.out.append(
+                a.Tell(study=study.id, trial=trial.number, outcome=outcome, value=value, step=step)
+            )
+        self._halt_on_failures(study, sentence.reason, at)
+
+    def _halt_on_failures(self, study: Study, reason: Reason, at: float) -> None:
+        if tag(reason) == "disk":
+            text = f"{study.label} has no room on disk: free some, then smallhours resume"
+            self.halt(study, "disk", text, at)
+            return
+        mark, ends = fingerprint(reason), study.latest_ends
+        if mark is None or set(ends) != {mark}:
+            return
+        needed = guards.SAME_FAILURES_AT_FIRST if study.best is None else ends.maxlen
+        assert needed is not None
+        if len(ends) >= needed:
+            text = f"the last {len(ends)} attempts all failed in the same way"
+            self.halt(study, "same_failure", text, at)
+
+
+def why_stopped(reason: Reason) -> str:
+    """Return what a trial is told when it must end."""
+    match reason:
+        case RuleCut() | RungCut():
+            return f"stopped by the {reason.rule} rule at step {reason.step}"
+        case Diverged():
+            return f"{reason.metric} is {reason.value} at step {reason.step}"
+        case Budget():
+            return f"budget {reason.budget} of {reason.limit:g} s is used up"
+        case _:
+            return tag(reason)
