@@ -102,9 +102,10 @@ class Engine:
         session = self._read_ledger()
         self._write_owner(session)
         try:
-            await self._backend.open(self.post)
+            # Before Ray starts: it puts back what handlers it finds, once it has put in its own.
             for number, cause in ((signal.SIGINT, "ctrl-c"), (signal.SIGTERM, "sigterm")):
                 self._loop.add_signal_handler(number, self._on_signal, cause)
+            await self._backend.open(self.post)
             self.post(self._started(session, before))
             tasks = [asyncio.create_task(self._inbox()), asyncio.create_task(self._ticks())]
             status = await self._ended

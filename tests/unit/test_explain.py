@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from fakes.ledgers import ALL_REASONS
 
+from fakes.ledgers import ALL_REASONS
 from smallhours.core import reasons as r
 from smallhours.core.spec import Goal
 from smallhours.explain import GROUPS, WORDS, About, evidence, in_brief, sentences

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.ledgers import EVENING, Recording, record_small_night
 
+from fakes.ledgers import EVENING, Recording, record_small_night
 from smallhours.core import facts as f
 from smallhours.core import reasons as r
 from smallhours.core.spec import Goal, ScoreKind
@@ -86,8 +86,9 @@ def test_what_is_recorded_later_is_seen_after_a_refresh_only(night: Recording) -
 
 @pytest.mark.parametrize(
     ("text", "study", "trial"),
-    [("wine", 1, None), ("wi", 1, None), ("wine/3", 1, 3), ("w/0", 1, 0), ("digits", 3, None),
-     ("digits@2", 2, None), ("digits@2/0", 2, 0), ("digits/0", 3, 0), ("digits-x", 4, None)],
+    [("wine", 1, None), ("wine@1", 1, None), ("wi", 1, None), ("wine/3", 1, 3), ("w/0", 1, 0),
+     ("digits", 3, None), ("digits@2", 2, None), ("digits@2/0", 2, 0), ("digits/0", 3, 0),
+     ("digits-x", 4, None)],
 )  # fmt: skip
 def test_names_and_their_beginnings_are_found(
     night: Recording, text: str, study: int, trial: int | None
@@ -106,7 +107,7 @@ def test_names_and_their_beginnings_are_found(
     ("text", "said"),
     [("wien", "did you mean `wine`"), ("zzz", "there are: walnut, water and wine"),
      ("wa", "could be walnut and water"), ("wine/99", "has no trial 99; it has 6 trials"),
-     ("wine/x", "names no trial"), ("wine@1", "there is no study"), ("", "there is no study"),
+     ("wine/x", "names no trial"), ("wine@9", "there is no study"), ("", "there is no study"),
      ("water/0", "it has none"), ("\x1b[2J", "there is no study `�\\[2J`")],
 )  # fmt: skip
 def test_unknown_names_get_a_hint(night: Recording, text: str, said: str) -> None:

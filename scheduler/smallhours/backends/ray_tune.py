@@ -18,7 +18,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -31,16 +31,15 @@ from smallhours.errors import EngineError
 
 #: Ray's temporary directory: longer, and its sockets' paths pass what the kernel takes.
 _PATH_CHARS = 43
-#: The least that Ray accepts; orders and returns are a few KB.
-_OBJECT_STORE_BYTES = 80 * 1024 * 1024
+_OBJECT_STORE_BYTES = 80 * 1024 * 1024  # the least that Ray accepts
 #: How often an order whose slot died before the attempt began goes to another slot.
 _TRIES = 4
 #: Tune's loop turns at least this often while attempts run, should a wake-up get lost.
 _TURN_S = 1.0
 #: How long attempts that run may take to end once `close` was called.
 _BUSY_S = 1.0
-#: How long Ray may take to go before its processes are killed.
-_SHUTDOWN_S = 4.0
+#: How long Ray may take to go before its processes are killed; also where it still starts.
+_SHUTDOWN_S, _START_S = 4.0, 15.0
 #: Not less than C's `struct sigaction` (152 on x86-64).
 _SIGACTION_BYTES = 512
 #: One token a process: Ray reads it once and keeps it.
@@ -56,7 +55,7 @@ def environment(slots: int) -> dict[str, str]:
         "RAY_AUTH_TOKEN": _TOKEN,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_prestart_worker_first_driver": "0",  # two idle processes that no slot can use
-        "RAY_task_events_report_interval_ms": "0",  # a history of tasks that nobody reads
+        "RAY_task_events_report_interval_ms": "0",  # a history that nobody reads
         "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
         "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
@@ -184,10 +183,8 @@ class Desk:
 
     def leave_if_busy(self) -> None:
         """Once `over`: leave at once if attempts still run that will not be waited for."""
-        if not self._given:
-            return
         closing_at = self._closing_at
-        if closing_at is None or time.monotonic() - closing_at > _BUSY_S:
+        if self._given and (closing_at is None or time.monotonic() - closing_at > _BUSY_S):
             raise Leave
 
     # From a thread of Ray's.
@@ -257,20 +254,18 @@ class RayLauncher:
         node = _node()
         if node is None or not self._processes:
             return None
-        names = [f"{kind} ({process.pid})" for kind, process in node.dead_processes()]
-        return f"Ray's {', '.join(names)} died" if names else None
+        names = ", ".join(f"{kind} ({process.pid})" for kind, process in node.dead_processes())
+        return f"Ray's {names} died" if names else None
 
     def close(self) -> None:
         """End Ray; kills its processes where it does not go by itself."""
         if self._desk is None or self._thread is None:
-            return
+            return  # never opened
         self._desk.close()
-        self._thread.join(_SHUTDOWN_S)
+        self._thread.join(_SHUTDOWN_S if self._processes else _START_S)
         for process in self._processes:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 process.kill()  # compares the start time: never a stranger of the same pid
-            except psutil.NoSuchProcess:
-                continue
         psutil.wait_procs(self._processes, timeout=1.0)
         self._desk.give_back()
 
@@ -285,7 +280,7 @@ class RayLauncher:
                 self._processes = _family()
                 if trouble := _outside_loopback(self._processes):
                     desk.fail(trouble)
-                else:
+                if not desk.over:
                     _fit(desk, slots, directory)
                     desk.fail("Tune's run ended by itself")
             except Leave:
@@ -376,11 +371,9 @@ def _family() -> list[psutil.Process]:
     family: list[psutil.Process] = []
     for infos in node.all_processes.values() if node is not None else ():
         for info in infos:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 root = psutil.Process(info.process.pid)
                 family += [root, *root.children(recursive=True)]
-            except psutil.NoSuchProcess:
-                continue
     return family
 
 

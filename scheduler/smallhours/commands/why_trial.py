@@ -191,7 +191,8 @@ def _half_way(snapshot: Snapshot, study: StudyView, trial: TrialView, metric: st
     )
     startup = study.spec.stopping.options.get("startup", 0.0)
     if behind and rivals.complete and len(rivals.values) < startup:
-        return f"It was kept although {said} The rule stops nothing before {number(startup)} completed."
+        waits = f"The rule stops nothing before {number(startup)} trials have completed."
+        return f"It was kept although {said} {waits}"
     return f"It was kept{' although' if behind else ':'} {said}"
 
 

@@ -357,7 +357,8 @@ class Machine:
 
     def _finish(self, cause: str, at: float) -> None:
         assert self.state.session is not None
-        self._desk.record(f.SessionEnded(session=self.state.session.session, cause=cause), at)
+        if cause != "raylet died":  # that is no good order: another engine goes on at once
+            self._desk.record(f.SessionEnded(session=self.state.session.session, cause=cause), at)
         self._desk.out.append(a.Finish(cause=cause))
         self._finished = True
 

@@ -256,8 +256,8 @@ def _ran_out(reason: r.GpuOom | r.HostOom | r.DiskFull | r.GpuFault, about: Abou
         case r.GpuFault():
             return (
                 f"{about.name} ended {at} because the driver reported a fault of"
-                f" {clean(reason.device, 80)} (Xid {reason.xid}). If it comes again, look at the"
-                " card's health with nvidia-smi, and at its cooling and power."
+                f" {clean(reason.device, 80) or 'the card'} (Xid {reason.xid}). If it comes again,"
+                " look at the card's health with nvidia-smi, and at its cooling and power."
             )
 
 
@@ -290,7 +290,8 @@ def _taken_off(reason: r.Cancelled | r.Interrupted | r.Paused, about: About) -> 
         case r.Cancelled():
             what = "with its whole study " if reason.scope == "study" else ""
             kept = "Its checkpoint was kept." if reason.checkpoint else "It had no checkpoint."
-            return f"{about.name} was cancelled {what}{at} by {clean(reason.by, 80)}. {kept}"
+            by = clean(reason.by, 80) or "somebody"
+            return f"{about.name} was cancelled {what}{at} by {by}. {kept}"
         case r.Interrupted():
             said = f"{about.name} was interrupted {at}: {CAUSES[reason.cause]}."
             if about.then == "over":

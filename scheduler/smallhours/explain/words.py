@@ -125,7 +125,7 @@ def in_brief(reason: r.Reason) -> str:
         case r.GpuFault():
             return f"fault of the GPU (Xid {reason.xid})"
         case r.Cancelled():
-            return f"cancelled by {clean(reason.by, 30)}"
+            return f"cancelled by {clean(reason.by, 30) or 'somebody'}"
         case r.Interrupted():
             return f"interrupted: {CAUSES[reason.cause]}"
         case r.Paused():
