@@ -9,15 +9,14 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
 
 import msgspec
 
-from smallhours import exits, inbox, requests, rules
+from smallhours import exits, housekeeping, inbox, requests, rules
 from smallhours.backends.base import Launcher
 from smallhours.backends.process import ProcessBackend, remove_checkpoint
 from smallhours.clock import Clock, SystemClock, boot_id
@@ -60,14 +59,16 @@ class Engine:
             place,
             directory,
             launcher,
-            self._machine.state.studies,
-            clock,
-            host.slots(),
-            environment,
+            studies=self._machine.state.studies,
+            clock=clock,
+            slots=host.slots(),
+            environment=environment,
         )
         self._search = SearchThread(self.post, clock)
         self._events: deque[e.Event] = deque()
         self._handling = False
+        #: The ledger takes nothing more: nothing may be done that it doesn't know of.
+        self._stuck = False
         self._group_commit: asyncio.TimerHandle | None = None
         self._lost_timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -85,14 +86,21 @@ class Engine:
             return
         self._handling = True
         try:
-            while self._events:
-                event = self._events.popleft()
-                if self._ended is not None and not self._ended.done():
-                    self._carry_out(self._machine.handle(event))
-                    if isinstance(event, e.BackendLost):
-                        self._leave_soon()
+            while self._events and self._goes_on:
+                self._handle(self._events.popleft())
+        except Exception as error:  # noqa: BLE001 - asyncio hides an OSError of a callback
+            self._fail(error)
         finally:
             self._handling = False
+
+    def _handle(self, event: e.Event) -> None:
+        self._carry_out(self._machine.handle(event))
+        if isinstance(event, e.BackendLost):
+            self._leave_soon()
+
+    @property
+    def _goes_on(self) -> bool:
+        return self._ended is not None and not self._ended.done()
 
     async def run(self, before: str) -> int:
         """Run until the queue is dry or the engine is told to end; return the exit status."""
@@ -101,12 +109,14 @@ class Engine:
         self._ended = self._loop.create_future()
         session = self._read_ledger()
         self._write_owner(session)
+        housekeeping.remove_leftovers(self._home, self._machine.state)
         try:
             # Before Ray starts: it puts back what handlers it finds, once it has put in its own.
             for number, cause in ((signal.SIGINT, "ctrl-c"), (signal.SIGTERM, "sigterm")):
                 self._loop.add_signal_handler(number, self._on_signal, cause)
-            await self._backend.open(self.post)
+            # Before anything is waited for: what is told from here on belongs to this session.
             self.post(self._started(session, before))
+            await self._backend.open(self.post)
             tasks = [asyncio.create_task(self._inbox()), asyncio.create_task(self._ticks())]
             status = await self._ended
             for task in tasks:
@@ -173,9 +183,11 @@ class Engine:
 
     def _on_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         error = context.get("exception")
-        _logger.critical(
-            "%s", context["message"], exc_info=error if isinstance(error, BaseException) else None
-        )
+        self._fail(error if isinstance(error, BaseException) else None, str(context["message"]))
+
+    def _fail(self, error: BaseException | None, what: str = "the engine failed") -> None:
+        """Leave, so that a fresh engine goes on; this one can't be trusted any more."""
+        _logger.critical("%s", what, exc_info=error)
         self._end(exits.BUG)
 
     # --- what has a clock ------------------------------------------------------------------
@@ -183,24 +195,27 @@ class Engine:
     async def _inbox(self) -> None:
         with self._fatal():
             while True:
-                for request in inbox.pending(self._home):
-                    if request.id not in self._machine.state.answered:
-                        self._take(request)
-                    inbox.discard(self._home, request.id)
-                self._carry_out(self._machine.finish_if_dry(self._clock.mono()))
+                self._look_into_inbox()
                 await asyncio.sleep(_INBOX_S)
 
-    def _take(self, request: inbox.Request) -> None:
+    def _look_into_inbox(self) -> None:
+        for request in inbox.pending(self._home):
+            if request.id not in self._machine.state.answered:
+                self.post(self._event_of(request))
+            if not self._goes_on or self._ledger.dirty:
+                return  # not answered for sure: the request waits for the next engine
+            inbox.discard(self._home, request.id)
+        if self._goes_on:
+            self._carry_out(self._machine.finish_if_dry(self._clock.mono()))
+
+    def _event_of(self, request: inbox.Request) -> e.Event:
         now = self._clock.mono()
         try:
-            event = requests.event_of(request, now)
+            return requests.event_of(request, now)
         except ValueError as error:
-            fact = f.RequestAnswered(
-                request=request.id, verb=request.verb, uid=request.uid, ok=False, text=str(error)
+            return e.RequestRefused(
+                at=now, request=request.id, verb=request.verb, uid=request.uid, text=str(error)
             )
-            self._carry_out([a.Record(fact=fact)])
-        else:
-            self.post(event)
 
     async def _ticks(self) -> None:
         with self._fatal():
@@ -220,8 +235,13 @@ class Engine:
         )
         self._backend.check()
 
-    def _fatal(self) -> _Fatal:
-        return _Fatal(self._end)
+    @contextmanager
+    def _fatal(self) -> Iterator[None]:
+        """Leave where what it surrounds fails; the engine does not go on half alive."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the end
+            self._fail(error)
 
     # --- actions ---------------------------------------------------------------------------
 
@@ -237,6 +257,8 @@ class Engine:
                 # is told is only a cache.)
                 self._commit()
                 decided = False
+            if self._stuck:
+                return
             self._do(action)
         if decided:
             self._commit()
@@ -255,6 +277,7 @@ class Engine:
         except DiskFullError as error:
             _logger.error("%s", error)
             if self._ledger.dirty:
+                self._stuck = True
                 self._end(exits.DISK_FULL)
             else:
                 cause = e.ShutdownRequested(at=self._clock.mono(), cause="ledger disk full")
@@ -295,26 +318,6 @@ class Engine:
                 self._end(exits.AGAIN if action.cause == "raylet died" else exits.DONE)
             case a.Answer() | a.Record():
                 pass  # answers are facts: whoever asked reads the ledger
-
-
-class _Fatal:
-    """Ends the engine when what it surrounds fails; it does not go on half alive."""
-
-    def __init__(self, end: Callable[[int], None]) -> None:
-        self._end = end
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        if isinstance(error, Exception):
-            _logger.critical("the engine failed", exc_info=error)
-            self._end(exits.BUG)
 
 
 def _make_launcher(name: str) -> Launcher:

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from smallhours import rules
 from smallhours.core import events as e
 from smallhours.core.spec import StudySpec
 from smallhours.inbox import Request
@@ -42,6 +43,18 @@ RequestEvent: TypeAlias = (
 )
 
 
+def _check_rule(spec: StudySpec) -> None:
+    """Refuse a stopping rule of another version of smallhours: no engine could ever make it.
+
+    Raises:
+        ValueError: there is no such rule, or it takes no such options.
+    """
+    try:
+        rules.make(spec)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"stopping rule {spec.stopping.rule!r}: {error}") from error
+
+
 def event_of(request: Request, at: float) -> RequestEvent:
     """Return what a request means.
 
@@ -52,6 +65,7 @@ def event_of(request: Request, at: float) -> RequestEvent:
     match request.verb:
         case "add":
             add = msgspec.convert(request.body, _Add)
+            _check_rule(add.spec)
             return e.StudySubmitted(**ids, **{k: getattr(add, k) for k in _Add.__struct_fields__})
         case "stop":
             stop = msgspec.convert(request.body, _Stop)

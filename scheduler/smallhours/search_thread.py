@@ -18,6 +18,9 @@ from smallhours.core.state import Study, Trial
 from smallhours.core.trial import Role, TrialState
 from smallhours.errors import EngineError, SmallhoursError
 from smallhours.search import Define, PastTrial, Search
+from smallhours.space_relay import SpaceFunctionError
+
+_WORDS_CHARS = 4_000
 
 _Job: TypeAlias = Callable[[], object]
 
@@ -165,5 +168,7 @@ class SearchThread:
 
 
 def _words(error: Exception) -> str:
-    """Return what went wrong; of an error that nobody foresaw, its type too."""
-    return str(error) if isinstance(error, SmallhoursError) else f"{type(error).__name__}: {error}"
+    """Return what went wrong, as the ledger can keep it; of an unforeseen error its type too."""
+    foreseen = isinstance(error, SmallhoursError | SpaceFunctionError)
+    words = str(error) if foreseen else f"{type(error).__name__}: {error}"
+    return words[:_WORDS_CHARS].encode(errors="backslashreplace").decode()

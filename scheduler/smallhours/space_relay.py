@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from typing import IO, Any
 
+from smallhours.core.guards import STARTING_LIMIT_S
 from smallhours.core.spec import Params
 from smallhours.search import Asking
 
-#: A space function that says nothing for this long is stuck.
+#: A space function that takes longer than this for a configuration is stuck.
 _LIMIT_S = 60.0
+#: The first word may take as long as the study's imports and its prepare() may.
+_FIRST_WORD_S = STARTING_LIMIT_S
 
 
 class SpaceFunctionError(Exception):
@@ -47,12 +51,15 @@ class SpaceRelay:
             self._socket = self._file = None
 
     def _define(self, asking: Asking, trial: int) -> Params:
+        deadline = time.monotonic() + (_FIRST_WORD_S if self._socket is None else _LIMIT_S)
         self._send({"space": {"trial": trial}})
+        message = self._receive(deadline)
+        deadline = time.monotonic() + _LIMIT_S
         while True:
-            message = self._receive()
             if "suggest" in message:
                 kind, name, options = message["suggest"]
                 self._send({"value": asking.suggest(kind, name, options)})
+                message = self._receive(deadline)
             elif "params" in message:
                 params: Params = message["params"]
                 return params
@@ -68,8 +75,13 @@ class SpaceRelay:
             self._file = self._socket.makefile("r", encoding="utf-8")
         self._socket.sendall(json.dumps(message).encode() + b"\n")
 
-    def _receive(self) -> dict[str, Any]:
+    def _receive(self, deadline: float) -> dict[str, Any]:
+        assert self._socket is not None
         assert self._file is not None
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("it asks and asks")
+        self._socket.settimeout(left_s)
         line = self._file.readline()
         if not line:
             raise ConnectionError("it died")

@@ -32,7 +32,7 @@ _END_LIMIT_S = 180.0
 _DEATHS_ALLOWED = 5
 _DEATHS_WITHIN_S = 600.0
 #: How long an engine that is about to leave may still hold the lock.
-_LOCK_PATIENCE_S = 20.0
+_LOCK_PATIENCE_S, _LOCK_PAUSE_S = 20.0, 0.1
 
 
 class Supervisor:
@@ -48,13 +48,15 @@ class Supervisor:
         limits.adopt_orphans()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._pass_on)
-        if not self._wait_for_lock():
+        # Held for as long as this process lives: engines come and go in between.
+        own = self._home.lock.with_name("supervisor.lock")
+        if not (self._take(own, keep=True) and self._take(self._home.lock, keep=False)):
             _logger.info("another engine is at work; nothing to do")
             return 0
         self._sweep_last_session()
         deaths: list[float] = []
         before = ""
-        while True:
+        while self._told_to_end is None:
             status = self._one_engine(before)
             before = f"signal {-status}" if status < 0 else f"exit {status}"
             _logger.info("the engine ended with %s", before)
@@ -65,6 +67,7 @@ class Supervisor:
             if len(deaths) >= _DEATHS_ALLOWED:
                 _logger.error("it died %d times in a row; giving up", len(deaths))
                 return exits.ENGINE_FAILED
+        return exits.DONE
 
     def _one_engine(self, before: str) -> int:
         # Short, private, and not below $XDG_RUNTIME_DIR, which a logout empties.
@@ -74,6 +77,8 @@ class Supervisor:
         self._engine = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
         )
+        if self._told_to_end is not None:  # while it was being started
+            self._engine.terminate()
         try:
             return self._wait(self._engine)
         finally:
@@ -98,22 +103,23 @@ class Supervisor:
         if self._engine is not None:
             self._engine.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
-    def _wait_for_lock(self) -> bool:
-        """Wait until no engine holds the ledger; False where one goes on holding it."""
+    def _take(self, lock: Path, *, keep: bool) -> bool:
+        """Wait until nobody holds a lock; False where somebody goes on holding it.
+
+        Args:
+            lock: The file.
+            keep: Hold it from then on, until this process ends.
+        """
         deadline = time.monotonic() + _LOCK_PATIENCE_S
-        fd = os.open(self._home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            while True:
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    if time.monotonic() > deadline:
-                        return False
-                    time.sleep(0.1)
-                else:
-                    return True
-        finally:
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        while not _locked(fd):
+            if time.monotonic() > deadline or self._told_to_end is not None:
+                os.close(fd)
+                return False
+            time.sleep(_LOCK_PAUSE_S)
+        if not keep:
             os.close(fd)
+        return True
 
     def _sweep_last_session(self) -> None:
         """Kill what a session left whose supervisor was killed, too."""
@@ -132,6 +138,14 @@ class Supervisor:
         ours = path.parent == Path("/tmp") and path.name.startswith(f"sh-{os.getuid()}-")
         if ours and path.is_dir() and path.stat().st_uid == os.getuid():
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def main() -> int:

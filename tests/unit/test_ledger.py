@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import subprocess
@@ -13,6 +14,7 @@ from fakes.core import Night, make_spec
 
 from smallhours import rules
 from smallhours.core import facts as f
+from smallhours.core import reasons as r
 from smallhours.errors import LedgerError
 from smallhours.ledger import checks
 from smallhours.ledger.store import Ledger, open_to_read, read_all
@@ -182,6 +184,7 @@ import resource, sys
 from pathlib import Path
 from smallhours.ledger.store import DiskFullError, Ledger
 from smallhours.core import facts as f
+from smallhours.core import reasons as r
 folder = Path(sys.argv[1])
 ledger = Ledger(folder / "ledger.db", folder / "engine.lock", reserve=False)
 resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, resource.RLIM_INFINITY))
@@ -205,3 +208,16 @@ print(acknowledged)
     acknowledged = int(out.stdout)
     assert 10 < acknowledged < 5000
     assert [fact.study for fact in read(tmp_path)] == list(range(acknowledged))
+
+
+@pytest.mark.parametrize("message", ["\udcff", "fine"])
+def test_what_could_not_be_read_back_never_gets_into_the_ledger(tmp_path, message):
+    reason = r.Budget(budget="trial_time_s", limit=float("inf"), used=1.0)
+    if message != "fine":
+        reason = r.Refused(why="invalid", detail=message)
+    ledger = open_ledger(tmp_path)
+    ledger.append(f.Intended(study=1, trial=0, attempt=1, reason=reason), at=1.0, mono=1.0)
+    with pytest.raises(LedgerError, match="can't be kept"):
+        ledger.commit()
+    os.close(ledger._lock)
+    assert read(tmp_path) == []

@@ -275,7 +275,9 @@ def test_a_trial_that_outgrows_its_own_limit_is_killed(night):
     night.add(make_spec(memory_bytes=100))
     night.run(BASE)
     big = ProcessSample(resident_bytes=101, cpu_s=0, state="R")
-    deeds = night.tell(e.Tick(at=1.0, available_bytes=2**33, total_bytes=2**34, processes={BASE: big}))
+    deeds = night.tell(
+        e.Tick(at=1.0, available_bytes=2**33, total_bytes=2**34, processes={BASE: big})
+    )
     assert deeds == [a.Signal(key=BASE, signal="SIGKILL")]
     assert night.machine.state.live[BASE].live.intent.limit_bytes == 100
     night.exit(BASE, signal=9)
@@ -308,9 +310,7 @@ def test_ctrl_c_interrupts_with_a_checkpoint_and_a_resume_goes_on_from_it(runnin
     running.report(FIRST, 1, 0.5)
     running.report(FIRST, 2, 0.4)
     path = "trials/1/1/checkpoints/2-1"
-    running.tell(
-        e.CheckpointWritten(at=running.now, key=FIRST, step=2, path=path, size_bytes=9)
-    )
+    running.tell(e.CheckpointWritten(at=running.now, key=FIRST, step=2, path=path, size_bytes=9))
     deeds = running.tell(e.ShutdownRequested(at=running.now, cause="ctrl-c"))
     assert {d.key: d.how for d in deeds if isinstance(d, a.Stop)} == {
         BASE: "checkpoint",
@@ -358,9 +358,7 @@ def test_a_trial_whose_last_step_was_recorded_is_not_run_again_after_a_crash(run
 def test_a_trial_that_goes_on_from_its_last_step_and_returns_is_completed(running):
     for step in range(1, 11):
         running.report(FIRST, step, 0.2)
-    running.tell(
-        e.CheckpointWritten(at=running.now, key=FIRST, step=10, path="c/10", size_bytes=1)
-    )
+    running.tell(e.CheckpointWritten(at=running.now, key=FIRST, step=10, path="c/10", size_bytes=1))
     running.exit(FIRST, signal=11)
     second = running.key(1, 1)
     running.run(second)
@@ -510,3 +508,162 @@ def test_late_words_of_an_ended_attempt_are_passed_over(running):
     running.report(FIRST, 1, 0.5)
     running.exit(FIRST, exit_code=0)
     assert len(running.facts) == facts
+
+
+# --- requests, studies that come and go ---------------------------------------------------
+
+
+def test_a_request_that_cant_be_understood_is_answered_once(night):
+    night.begin()
+    refused = e.RequestRefused(at=1.0, request="r1", verb="add", text="no such rule", uid=7)
+    deeds = night.tell(refused)
+    assert deeds == [a.Answer(request="r1", ok=False, text="no such rule")]
+    assert "r1" in night.machine.state.answered
+
+
+def test_a_halted_study_is_let_go_and_opened_anew_when_it_is_released(night):
+    night.begin()
+    night.add(make_spec())
+    (number,) = night.machine.asked[1]
+    failed = e.SuggestFailed(at=night.now, study=1, trial=number, message="no")
+    assert a.CloseStudy(study=1) not in night.tell(failed), "its baseline runs yet"
+    deeds = night.whole_trial(BASE, [0.5] * 10)
+    assert deeds[-1] == a.CloseStudy(study=1)
+    deeds = night.tell(e.ReleaseRequested(at=night.now, request="r", study=1))
+    assert a.OpenStudy(study=1) in deeds
+
+
+def test_a_cancelled_study_with_nothing_running_is_let_go(night):
+    night.begin()
+    night.add(make_spec("first"))
+    night.add(make_spec("second"))
+    cancel = e.CancelRequested(at=night.now, request="c", by="me", study=2, trial=None)
+    assert a.CloseStudy(study=2) in night.tell(cancel)
+
+
+def test_releasing_a_cancelled_study_opens_nothing(night):
+    night.begin()
+    night.add(make_spec())
+    (number,) = night.machine.asked[1]
+    night.tell(e.SuggestFailed(at=night.now, study=1, trial=number, message="no"))
+    night.tell(e.CancelRequested(at=night.now, request="c", by="me", study=1, trial=None))
+    night.exit(BASE, exit_code=0)
+    deeds = night.tell(e.ReleaseRequested(at=night.now, request="r", study=1))
+    assert a.OpenStudy(study=1) not in deeds
+
+
+def test_a_replaced_study_is_let_go_only_when_its_trials_have_ended(running):
+    deeds = running.add(make_spec(steps=5), replace=True, request="again")
+    assert a.CloseStudy(study=1) not in deeds
+    assert a.CloseStudy(study=1) not in running.exit(BASE, exit_code=0)
+    assert a.CloseStudy(study=1) in running.exit(FIRST, exit_code=0)
+
+
+def test_cancelling_again_does_not_set_the_clock_back(running):
+    cancel = {"by": "me", "study": 1, "trial": 0}
+    running.tell(e.CancelRequested(at=running.now, request="c1", **cancel))
+    running.now += 9.0
+    running.tell(e.CancelRequested(at=running.now, request="c2", **cancel))
+    running.now += 2.0
+    assert a.Signal(key=BASE, signal="SIGTERM") in running.tell(e.Tick(at=running.now))
+
+
+# --- budgets, memory, stalls ---------------------------------------------------------------
+
+
+def test_nothing_starts_once_living_trials_have_used_the_studys_time(night):
+    night.begin()
+    night.add(make_spec(study_time_s=100.0))
+    night.suggest()
+    night.run(BASE)
+    night.run(FIRST)
+    night.now += 60.0
+    night.tell(e.Tick(at=night.now))
+    night.exit(BASE, exit_code=0)
+    assert len(night.started) == 2, "60 s each: 120 s of 100 s"
+
+
+def test_the_time_of_a_session_that_died_counts(running):
+    running.report(BASE, 1, 0.5)
+    running.report(BASE, 2, 0.4)
+    after = Night(facts=running.facts)
+    # What the ledger says of the times is what `apply` is given.
+    study = after.machine.state.studies[1]
+    live = study.trials[0].live
+    live.started_at, live.heard_at = 5.0, 47.0
+    after.begin(before="signal 9")
+    assert study.trials[0].seconds == 42.0
+
+
+def samples(**sizes):
+    return {
+        key: ProcessSample(resident_bytes=size, cpu_s=1.0, state="R")
+        for key, size in ((BASE, sizes["base"]), (FIRST, sizes["first"]))
+    }
+
+
+def test_a_cancelled_trial_killed_for_memory_stays_cancelled(running):
+    running.tell(e.CancelRequested(at=running.now, request="c", by="me", study=1, trial=0))
+    low = {"available_bytes": 1, "total_bytes": 2**34}
+    deeds = running.tell(e.Tick(at=running.now, processes=samples(base=2, first=1), **low))
+    assert a.Signal(key=BASE, signal="SIGKILL") in deeds
+    running.exit(BASE, signal=9)
+    end = running.ends[-1]
+    assert (r.tag(end.reason), end.then) == ("cancelled", "over")
+
+
+def test_a_second_trial_is_killed_only_after_the_first_had_time_to_give_its_memory_back(running):
+    low = {"available_bytes": 1, "total_bytes": 2**34, "processes": samples(base=2, first=1)}
+    kill = a.Signal(key=FIRST, signal="SIGKILL")
+    assert kill not in running.tell(e.Tick(at=running.now, **low))
+    running.now += 1.0
+    assert kill not in running.tell(e.Tick(at=running.now, **low))
+    running.now += 10.0
+    assert kill in running.tell(e.Tick(at=running.now, **low))
+
+
+def test_a_trial_to_be_retried_alone_gets_its_turn_while_others_keep_coming(night):
+    night.begin()
+    night.add(make_spec("first", trials=40))
+    night.add(make_spec("second", trials=40))
+    night.suggest()
+    night.run(BASE)
+    night.exit(BASE, signal=9, kernel_oom_kills=1)
+    retry = AttemptKey(1, 0, 2)
+    for _ in range(4):
+        night.suggest()
+        live = list(night.machine.state.live)
+        if retry in live:
+            break
+        night.whole_trial(live[0], [0.5] * 10)
+    assert list(night.machine.state.live) == [retry]
+    assert not night.machine.asked, "nothing is asked for that could not start"
+    night.whole_trial(retry, [0.5] * 10)
+    assert len(night.machine.state.live) + len(night.machine.asked) > 0
+
+
+def test_stopping_again_and_again_by_hand_never_ends_a_trial(night):
+    night.begin()
+    night.add(make_spec(trials=1))
+    for round_ in range(6):
+        key = night.key(1, 0)
+        night.tell(e.ShutdownRequested(at=night.now, cause="ctrl-c"))
+        night.exit(key, exit_code=0)
+        assert night.ends[-1].then == "resume", round_
+        night = Night(facts=night.facts)
+        night.begin()
+
+
+def test_a_prepare_that_hangs_halts_its_study(night):
+    night.begin()
+    night.add(make_spec(retries=0))
+    for _ in range(3):
+        night.suggest()
+        for key in list(night.machine.state.live):
+            night.now += 1000.0
+            night.tell(e.Tick(at=night.now))
+            night.exit(key, zygote_died=True, signal=9)
+            break
+    halted = night.machine.state.studies[1].halted
+    assert halted is not None
+    assert halted.cause == "same_failure"

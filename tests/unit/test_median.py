@@ -108,3 +108,13 @@ def test_it_decides_as_optunas_pruner_does(curves, outcomes, goal, warmup, start
         rule.close(number, curve, completed=completes)
         state = optuna.trial.TrialState.COMPLETE if completes else optuna.trial.TrialState.PRUNED
         study.tell(theirs, values[-1] if completes else None, state)
+
+
+def test_huge_and_infinite_values_give_a_finite_threshold():
+    for values in ([1e308, -1e308], [1e308, 1.7e308], [float("inf"), 0.5, 0.25]):
+        rule = MedianRule(Goal.MINIMIZE, warmup=0, startup=2)
+        for number, value in enumerate(values):
+            feed(rule, number, [value])
+        verdict = decide(rule, 9, [1.79e308])
+        assert verdict is not None
+        assert abs(verdict.threshold) < float("inf")

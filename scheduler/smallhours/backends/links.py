@@ -9,12 +9,15 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
+from smallhours.core.spec import StoredNumber
 from smallhours.core.trial import AttemptKey
 
 _logger = logging.getLogger(__name__)
 
 #: A line longer than this is no message of ours.
 _LINE_BYTES = 1 << 20
+#: The ledger's integers have 64 bits.
+_STEP_MOST = 2**63 - 1
 
 
 class _Message(msgspec.Struct, frozen=True, tag_field="t"):
@@ -40,8 +43,8 @@ class Restored(_Message, frozen=True, tag="restored"):
 class Report(_Message, frozen=True, tag="report"):
     """Metrics at a step; `w`: the process waits for the verdict."""
 
-    s: Annotated[int, msgspec.Meta(ge=1)]
-    m: dict[str, float | str]
+    s: Annotated[int, msgspec.Meta(ge=1, le=_STEP_MOST)]
+    m: dict[str, StoredNumber]
     w: int = 0
 
 
@@ -76,6 +79,7 @@ class Link(asyncio.Protocol):
         self._heard, self._closed = heard, closed
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
+        self._refused = False
         #: The attempt that speaks here; None: no hello yet.
         self.key: AttemptKey | None = None
 
@@ -91,6 +95,8 @@ class Link(asyncio.Protocol):
             self.refuse("a line without end")
             return
         for line in lines:
+            if self._refused:
+                return
             try:
                 message = _decode(line)
                 if isinstance(message, Hello):
@@ -115,6 +121,7 @@ class Link(asyncio.Protocol):
 
     def refuse(self, why: str) -> None:
         """End a connection that speaks something else."""
+        self._refused = True
         _logger.warning("link of %s refused: %s", self.key, why)
         if self._transport is not None:
             self._transport.abort()

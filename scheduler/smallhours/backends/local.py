@@ -6,6 +6,7 @@ import contextlib
 import queue
 import socket
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -70,7 +71,12 @@ class LocalLauncher:
     def _serve(self, returned: Callable[[SlotReturn], None]) -> None:
         """Be one slot."""
         while (placed := self._orders.get()) is not None:
-            returned(self._run(placed))
+            try:
+                result = self._run(placed)
+            except Exception:  # noqa: BLE001 - a slot that is gone would never give it back
+                detail = traceback.format_exc()
+                result = SlotReturn(key=placed.key, lost_parent="slot", detail=detail)
+            returned(result)
 
     def _run(self, placed: Placed) -> SlotReturn:
         """See one attempt through."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from smallhours.backends import links
+from smallhours.backends import evidence, links
 from smallhours.backends.base import Launcher, Placed, Post, SlotReturn
 from smallhours.backends.links import Link, Message
 from smallhours.backends.zygotes import Zygotes
@@ -32,7 +32,7 @@ _logger = logging.getLogger(__name__)
 #: How long a process that is gone may still be heard (what it sent lies in the socket).
 _LAST_WORDS_S = 1.0
 #: How long the hello of a process that is gone already may take to be read.
-_LATE_HELLO_S = 0.1
+_LATE_HELLO_S = 1.0
 #: Samples of resident bytes that are kept of an attempt.
 _SAMPLES_KEPT = 60
 
@@ -64,6 +64,7 @@ class ProcessBackend:
         home: Home,
         directory: Path,
         launcher: Launcher,
+        *,
         studies: Mapping[int, Study],
         clock: Clock,
         slots: int,
@@ -117,8 +118,9 @@ class ProcessBackend:
         )
 
     def open_study(self, study: int) -> None:
-        """Start the study's zygote."""
-        self._zygotes.ensure(self._studies[study], self._snapshot(study))
+        """Start the study's zygote, where there is room for one more."""
+        with contextlib.suppress(OSError):  # the first attempt tries again, and is told
+            self._zygotes.warm(self._studies[study], self._snapshot(study))
 
     def close_study(self, study: int) -> None:
         """Let the study's zygote go."""
@@ -133,10 +135,15 @@ class ProcessBackend:
         key = order.key
         study = self._studies[key.study]
         attempt_dir = self._home.attempt(*key)
-        attempt_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        address = self._zygotes.ensure(study, self._snapshot(key.study))
-        self._zygotes.busy(key.study, str(key))
         self._attempts[key] = _Attempt(key, order, host.kernel_oom_kills())
+        try:
+            attempt_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            address = self._zygotes.ensure(study, self._snapshot(key.study))
+        except OSError as error:
+            _logger.error("%s can't be started: %s", key, error)
+            asyncio.get_running_loop().call_soon(self._returned, evidence.not_started(key, error))
+            return
+        self._zygotes.busy(key.study, str(key))
         self._launcher.start(
             Placed(key=key, zygote=address, order=self._order(order, study, attempt_dir))
         )
@@ -245,14 +252,18 @@ class ProcessBackend:
     def _exit_event(self, attempt: _Attempt, back: SlotReturn) -> e.ProcessExited:
         now, key = self._clock.mono(), attempt.key
         code, signal, stderr = back.exit_code, back.signal, back.stderr
-        if back.zygote_died and (death := self._zygotes.death(key.study)) is not None:
+        if (
+            back.zygote_died
+            and code is None
+            and (death := self._zygotes.death(key.study)) is not None
+        ):
             code, signal, stderr = death.exit_code, death.signal, death.stderr
         oom_before, oom_now = attempt.kernel_oom_kills, host.kernel_oom_kills()
         return e.ProcessExited(
             at=now,
             key=key,
             finished=attempt.finished,
-            note=_note(back.note),
+            note=evidence.note_of(back.note),
             exit_code=code,
             signal=signal,
             lost_parent=back.lost_parent,
@@ -262,7 +273,7 @@ class ProcessBackend:
             kernel_oom_kills=(oom_now or 0) - (oom_before or 0) if oom_now is not None else 0,
             resident=tuple((round(now - at, 1), size) for at, size in attempt.resident),
             disk_free_bytes=host.free_disk_bytes(self._home.root),
-            detail=back.detail,
+            detail=evidence.text(back.detail),
         )
 
     # --- what trials say -------------------------------------------------------------------
@@ -362,17 +373,6 @@ def remove_checkpoint(home: Home, path: str) -> None:
     target = (home.root / path).resolve()
     if target.is_relative_to(home.trials.resolve()):
         shutil.rmtree(target, ignore_errors=True)
-
-
-def _note(data: dict[str, Any] | None) -> e.DeathNote | None:
-    if data is None:
-        return None
-    errno = data.get("errno")
-    texts = {
-        name: str(data.get(name, ""))
-        for name in ("type", "message", "fingerprint", "where", "traceback", "phase", "path")
-    }
-    return e.DeathNote(**texts, errno=errno if isinstance(errno, int) else None)
 
 
 def _nobody(event: e.Event) -> None:

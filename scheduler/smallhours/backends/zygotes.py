@@ -65,8 +65,21 @@ class Zygotes:
         """Return where a study's zygote listens."""
         return f"unix:{self._directory / f'z{study}.sock'}"
 
+    def warm(self, study: Study, snapshot: Path) -> None:
+        """Start a study's zygote ahead of time, unless as many as are kept are there already.
+
+        Raises:
+            OSError: the machine has no room for it.
+        """
+        if study.id in self._of or len(self._of) < _KEPT:
+            self.ensure(study, snapshot)
+
     def ensure(self, study: Study, snapshot: Path) -> str:
-        """Make sure that a study's zygote runs (or starts); return its address."""
+        """Make sure that a study's zygote runs (or starts); return its address.
+
+        Raises:
+            OSError: the machine has no room for it.
+        """
         zygote = self._of.get(study.id)
         if zygote is None:
             self._make_room()
@@ -121,10 +134,10 @@ class Zygotes:
     def _create(self, study: Study, snapshot: Path) -> _Zygote:
         path = self._directory / f"z{study.id}.sock"
         path.unlink(missing_ok=True)
+        self._logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(path))
         listener.listen(64)
-        self._logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         config: dict[str, object] = {
             "study": study.spec.name,
             "module": study.module,
@@ -138,7 +151,7 @@ class Zygotes:
         fd = zygote.listener.fileno()
         config = {**zygote.config, "fd": fd, "engine_pid": os.getpid()}
         with zygote.log.open("ab") as log:
-            zygote.process = subprocess.Popen(
+            process = subprocess.Popen(
                 # -P: the working directory must not shadow our modules; the study's own folder
                 # is put on the path by the zygote.
                 [sys.executable, "-P", "-m", "smallhours.worker.zygote", json.dumps(config)],
@@ -149,7 +162,13 @@ class Zygotes:
                 env=self._environment,
                 start_new_session=True,
             )
-        zygote.pidfd = os.pidfd_open(zygote.process.pid)
+        try:
+            zygote.pidfd = os.pidfd_open(process.pid)
+        except OSError:
+            process.kill()
+            process.wait()
+            raise
+        zygote.process = process
         asyncio.get_running_loop().add_reader(zygote.pidfd, self._died, zygote)
 
     def _forget_process(self, zygote: _Zygote) -> int:
@@ -171,11 +190,15 @@ class Zygotes:
         )
         _logger.warning("zygote of study %d ended with %d", zygote.study, status)
         if zygote.failures < _FAILURES_ALLOWED:
-            self._spawn(zygote)
-        else:
-            # Whoever waits at its socket is turned away, and told by `death` why.
-            self._of.pop(zygote.study, None)
-            zygote.listener.close()
+            try:
+                self._spawn(zygote)
+            except OSError as error:
+                _logger.error("zygote of study %d can't be started again: %s", zygote.study, error)
+            else:
+                return
+        # Whoever waits at its socket is turned away, and told by `death` why.
+        self._of.pop(zygote.study, None)
+        zygote.listener.close()
 
     def _end(self, zygote: _Zygote) -> None:
         zygote.listener.close()

@@ -49,7 +49,8 @@ def of_dead_session(trial: Trial, spec: StudySpec, cause: r.InterruptCause) -> S
     if whole and not isinstance(live.intent, r.Diverged):
         return Sentence(_completed(trial, recovered=True), "over")
     if live.intent is not None:
-        return Sentence(live.intent, _then(spec, trial, live.intent))
+        intent = _up_to_date(live.intent, trial)
+        return Sentence(intent, _then(spec, trial, intent))
     reason = interrupted(trial, cause)
     return Sentence(reason, _then(spec, trial, reason))
 
@@ -135,15 +136,21 @@ def _reason(study: Study, trial: Trial, exit_: ProcessExited) -> r.Reason:
 
 def _with_evidence(intent: r.Reason, trial: Trial, exit_: ProcessExited) -> r.Reason:
     """Complete an intent with what only its end could show."""
-    points = trial.resume_points()
     match intent:
         case r.Hung():
             return msgspec.structs.replace(intent, stack=exit_.fault)
         case r.HostOom():
             return msgspec.structs.replace(intent, resident=exit_.resident)
+        case _:
+            return _up_to_date(intent, trial)
+
+
+def _up_to_date(intent: r.Reason, trial: Trial) -> r.Reason:
+    """Complete an intent with what the trial did since."""
+    points = trial.resume_points()
+    match intent:
         case r.Interrupted():
-            fresh = interrupted(trial, intent.cause, intent.detail)
-            return msgspec.structs.replace(fresh, detail=intent.detail)
+            return interrupted(trial, intent.cause, intent.detail)
         case r.Cancelled():
             return msgspec.structs.replace(intent, checkpoint=points[0].path if points else None)
         case _:

@@ -17,7 +17,11 @@ from smallhours.core.trial import Role
 
 #: Events that somebody waits for an answer to.
 _Request: TypeAlias = (
-    e.StudySubmitted | e.ReleaseRequested | e.CancelRequested | e.ShutdownRequested
+    e.StudySubmitted
+    | e.ReleaseRequested
+    | e.CancelRequested
+    | e.RequestRefused
+    | e.ShutdownRequested
 )
 
 
@@ -53,9 +57,12 @@ class Desk:
             self._opened.add(study.id)
             self.out.append(a.OpenStudy(study=study.id))
 
-    def close(self, study: Study) -> None:
-        """Let a study's processes and its search go, if they were opened."""
-        if study.id in self._opened:
+    def close_if_over(self, study: Study) -> None:
+        """Let a study's processes and its search go where it starts and runs nothing more.
+
+        A halted one gets fresh ones when it is released: what it failed of may lie in them.
+        """
+        if study.id in self._opened and not study.open and not study.living:
             self._opened.discard(study.id)
             self.out.append(a.CloseStudy(study=study.id))
 
@@ -65,6 +72,7 @@ class Desk:
         if not study.halted:
             fact = {"study": study.id, "cause": cause, "sentence": sentence}
             self.record(f.StudyHalted(**fact), at)  # type: ignore[arg-type]
+        self.close_if_over(study)
 
     def intend(self, trial: Trial, reason: Reason, at: float, *, how: str, why: str) -> None:
         """Decide to end an attempt: on record first, then the order, then ever less politely."""
@@ -101,14 +109,13 @@ class Desk:
             at,
         )
         self.ladders.forget(key)
-        if study.ended and not study.living:
-            self.close(study)
         if sentence.then == "over" and trial.role is not Role.CONFIRMATION:
             outcome, value, step = classify.for_search(study, trial)
             self.out.append(
                 a.Tell(study=study.id, trial=trial.number, outcome=outcome, value=value, step=step)
             )
         self._halt_on_failures(study, sentence.reason, at)
+        self.close_if_over(study)
 
     def _halt_on_failures(self, study: Study, reason: Reason, at: float) -> None:
         if tag(reason) == "disk":

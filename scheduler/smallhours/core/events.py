@@ -87,6 +87,17 @@ class CancelRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRefused:
+    """Somebody asks for something that can't be understood."""
+
+    at: float
+    request: str
+    verb: str
+    text: str
+    uid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShutdownRequested:
     """The engine shall end: running trials are asked for a checkpoint and interrupted."""
 
@@ -239,6 +250,7 @@ class Tick:
 
 Event: TypeAlias = (
     EngineStarted | BackendReady | BackendLost | StudySubmitted | ReleaseRequested
-    | CancelRequested | ShutdownRequested | Suggested | SuggestFailed | ProcessStarted
-    | StateRestored | ReportArrived | CheckpointWritten | StopNoticed | ProcessExited | Tick
+    | CancelRequested | RequestRefused | ShutdownRequested | Suggested | SuggestFailed
+    | ProcessStarted | StateRestored | ReportArrived | CheckpointWritten | StopNoticed
+    | ProcessExited | Tick
 )  # fmt: skip

@@ -53,7 +53,6 @@ class Intake:
         if old is not None:
             self._cancel_study(old, "a newer study of the same name", at)
             self._desk.record(f.StudyRetired(study=old.id), at)
-            self._desk.close(old)
             text += f"; the older one is {old.label}"
         study = max(self._desk.state.studies, default=0) + 1
         self._desk.record(
@@ -77,7 +76,8 @@ class Intake:
         for study in self._desk.state.studies.values():
             if study.halted and not study.retired and event.study in (None, study.id):
                 self._desk.record(f.StudyReleased(study=study.id), event.at)
-                self._desk.open(study)
+                if study.open:
+                    self._desk.open(study)
                 released.append(study.spec.name)
         text = f"released {', '.join(released)}" if released else "nothing was halted"
         self._desk.answer(event, "release", ok=True, text=text)
@@ -111,11 +111,13 @@ class Intake:
             self._desk.record(
                 f.StudyEnded(study=study.id, outcome="cancelled", winner=study.best), at
             )
+        self._desk.close_if_over(study)
 
     def _cancel_trial(self, study: Study, trial: Trial, by: str, scope: str, at: float) -> None:
         reason = Cancelled(by=by, scope="trial" if scope == "trial" else "study", checkpoint=None)
         if trial.live is not None:
-            self._desk.intend(trial, reason, at, how="checkpoint", why="cancelled")
+            if not isinstance(trial.live.intent, Cancelled):
+                self._desk.intend(trial, reason, at, how="checkpoint", why="cancelled")
             return
         # It waits: the refusal to start it is an attempt of its own.
         attempt = trial.attempts + 1

@@ -24,6 +24,8 @@ class _Ladder:
     #: What was sent, and when.
     sent: list[Rung] = field(default_factory=list)
     noticed: bool = False
+    #: When it was killed without any ado.
+    killed_at: float | None = None
     #: When it was last heard of, and the CPU seconds of its process tree at the tick after that.
     heard_at: float | None = None
     cpu_s: float | None = None
@@ -57,7 +59,17 @@ class Ladders:
 
     def kill(self, key: AttemptKey, at: float) -> None:
         """It has to go at once."""
-        self._get(key).rungs = [(at, "SIGKILL")]
+        ladder = self._get(key)
+        ladder.rungs, ladder.killed_at = [(at, "SIGKILL")], at
+
+    def killed(self, key: AttemptKey) -> bool:
+        """Say whether it has to go at once."""
+        return key in self._of and self._of[key].killed_at is not None
+
+    def killed_since(self, since: float) -> bool:
+        """Say whether one that lives yet had to go at once since then."""
+        times = [ladder.killed_at for ladder in self._of.values()]
+        return any(at is not None and at > since for at in times)
 
     def due(self, at: float) -> Iterator[tuple[AttemptKey, Literal["SIGTERM", "SIGKILL"]]]:
         """Yield the signals that are due, each once; SIGKILL again while a process stays."""

@@ -58,6 +58,8 @@ class Machine:
                 self._intake.release_requested(event)
             case e.CancelRequested():
                 self._intake.cancel_requested(event)
+            case e.RequestRefused():
+                self._desk.answer(event, event.verb, ok=False, text=event.text)
             case e.ShutdownRequested():
                 self._shutdown_requested(event)
             case e.Suggested():
@@ -119,7 +121,10 @@ class Machine:
         for key, trial in list(self.state.live.items()):
             study = self.state.studies[key.study]
             sentence = classify.of_dead_session(trial, study.spec, cause)
-            self._desk.end(study, trial, sentence, event.at, seconds=0.0)
+            assert trial.live is not None
+            # Both times are of the session that died; it was not heard of after that.
+            seconds = max(0.0, trial.live.heard_at - trial.live.started_at)
+            self._desk.end(study, trial, sentence, event.at, seconds=seconds)
         for study in self.state.studies.values():
             if study.open:
                 self._desk.open(study)
@@ -278,7 +283,7 @@ class Machine:
         if not self.places.slots:
             return
         while True:
-            item = queue.next_item(self.state, self.places, self.asked)
+            item = queue.next_item(self.state, self.places, self.asked, at)
             match item:
                 case None:
                     return
@@ -342,11 +347,11 @@ class Machine:
             )
 
     def _end_study(self, study: Study, at: float) -> None:
-        over = guards.study_time(study.spec, study.seconds) is not None
+        over = guards.study_time(study.spec, study.seconds_used(at)) is not None
         outcome = "budget" if over and study.searched < study.spec.trials else "done"
         fact = {"study": study.id, "outcome": outcome, "winner": study.best}
         self._desk.record(f.StudyEnded(**fact), at)  # type: ignore[arg-type]
-        self._desk.close(study)
+        self._desk.close_if_over(study)
 
     def finish_if_dry(self, at: float) -> list[a.Action]:
         """Leave if nothing is left to do; the caller has looked into the inbox just before."""

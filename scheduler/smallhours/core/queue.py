@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from smallhours.core.guards import reserve_bytes
+from smallhours.core.guards import reserve_bytes, study_time
 from smallhours.core.reasons import Completed
 from smallhours.core.state import State, Study, Trial
 
@@ -60,37 +60,60 @@ class Machine:
     total_bytes: int | None = None
 
 
-def next_item(state: State, machine: Machine, asked: dict[int, set[int]]) -> Item | None:
+def next_item(state: State, machine: Machine, asked: dict[int, set[int]], at: float) -> Item | None:
     """Return what to do next, or None when nothing can be started now.
 
     Args:
         state: What is.
         machine: How many places there are, and how much memory.
         asked: Numbers of trials that a search was asked for, by study.
+        at: What time it is.
     """
     places = machine.slots - len(state.live) - sum(len(numbers) for numbers in asked.values())
+    if any(trial.alone for trial in state.live.values()):
+        places = 0
+    elif (lonely := _to_run_alone(state, at)) is not None:
+        if not state.live:
+            return lonely
+        places = 0  # it would never find the machine empty if others went on to start
     for study in state.studies.values():
         if study.open:
-            item = _next_of(study, state, machine, asked.get(study.id, set()), places)
+            own = asked.get(study.id, set())
+            budget_over = _time_is_up(study, at)
+            item = _next_of(study, state, machine, own, places, budget_over=budget_over)
             if item is not None:
                 return item
     return None
 
 
+def _to_run_alone(state: State, at: float) -> StartWaiting | None:
+    """Return the first trial that must run alone and has nothing of its study before it."""
+    for study in state.studies.values():
+        first = next(iter(study.waiting), None)
+        if first is None or not study.open or _time_is_up(study, at):
+            continue
+        if study.trials[first].alone:
+            return StartWaiting(study, study.trials[first])
+    return None
+
+
 def _next_of(
-    study: Study, state: State, machine: Machine, asked: set[int], places: int
+    study: Study,
+    state: State,
+    machine: Machine,
+    asked: set[int],
+    places: int,
+    *,
+    budget_over: bool,
 ) -> Item | None:
-    budget_over = _time_is_up(study)
     work_left = not budget_over and (bool(study.waiting) or study.searched < study.spec.trials)
     if not work_left and not study.living and not asked:
         return _next_at_the_end(study, budget_over=budget_over)
     if budget_over or places <= 0 or not _memory_for(study, state, machine):
         return None
-    trial = _first_startable(study, state)
-    if trial is not None:
-        return StartWaiting(study, trial)
-    if any(t.alone for t in state.live.values()):
-        return None
+    for number in study.waiting:
+        if not study.trials[number].alone:
+            return StartWaiting(study, study.trials[number])
     if not study.trials:
         return CreateBaseline(study)
     if study.searched + len(asked) < study.spec.trials:
@@ -107,19 +130,8 @@ def _next_at_the_end(study: Study, *, budget_over: bool) -> Item:
     return EndStudy(study)
 
 
-def _time_is_up(study: Study) -> bool:
-    limit = study.spec.study_time_s
-    return limit is not None and study.seconds > limit
-
-
-def _first_startable(study: Study, state: State) -> Trial | None:
-    if any(trial.alone for trial in state.live.values()):
-        return None
-    for number in study.waiting:
-        trial = study.trials[number]
-        if not trial.alone or not state.live:
-            return trial
-    return None
+def _time_is_up(study: Study, at: float) -> bool:
+    return study_time(study.spec, study.seconds_used(at)) is not None
 
 
 def _memory_for(study: Study, state: State, machine: Machine) -> bool:

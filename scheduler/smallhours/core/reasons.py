@@ -184,6 +184,10 @@ InterruptCause: TypeAlias = Literal[
 ]  # fmt: skip
 
 
+#: Causes that say nothing about the trial: somebody wanted the end, or the machine was full.
+ON_PURPOSE: frozenset[InterruptCause] = frozenset({"ctrl-c", "sigterm", "stop", "ledger disk full"})
+
+
 class Interrupted(_Reason, frozen=True, kw_only=True, tag="interrupted"):
     """The machine or the engine went away; always resumed, costs no retry."""
 

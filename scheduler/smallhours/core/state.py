@@ -13,9 +13,11 @@ from typing import assert_never
 
 from smallhours.core import facts as f
 from smallhours.core.reasons import (
+    ON_PURPOSE,
     Completed,
     Crash,
     Failure,
+    Hung,
     Interrupted,
     Reason,
     tag,
@@ -85,7 +87,7 @@ class Trial:
     #: Of its last ended attempt; None: none ended yet.
     reason: Reason | None = None
     retries: int = 0
-    #: Times in a row that it lost its process without a report of its own.
+    #: Times in a row that it lost its process, to no order of ours, without a report of its own.
     stalls: int = 0
     seconds: float = 0.0
     #: Run it while nothing else runs (it ran out of memory beside others).
@@ -167,6 +169,11 @@ class Study:
         """Whether the study may still start something."""
         return not (self.ended or self.halted or self.retired)
 
+    def seconds_used(self, at: float) -> float:
+        """Return the seconds that its attempts took up to now, those that live included."""
+        lives = (self.trials[number].live for number in self.living)
+        return self.seconds + sum(at - live.started_at for live in lives if live is not None)
+
     def name_of(self, trial: int) -> str:
         """Return a trial's name as people type it."""
         return f"{self.label}/{trial}"
@@ -178,6 +185,8 @@ def fingerprint(reason: Reason) -> str | None:
         return reason.fingerprint
     if isinstance(reason, Crash):
         return f"crash {reason.signal or reason.exit_code}"
+    if isinstance(reason, Hung) and reason.process_state is None:
+        return "hung before it spoke"
     return None
 
 
@@ -331,9 +340,11 @@ class State:
         mark = fingerprint(reason)
         if mark is not None:
             study.fingerprints[mark] += 1
-        if isinstance(reason, Interrupted):
-            trial.stalls = 0 if reported else trial.stalls + 1
-        else:
+        if reported:
+            trial.stalls = 0
+        elif isinstance(reason, Interrupted) and reason.cause not in ON_PURPOSE:
+            trial.stalls += 1
+        if not isinstance(reason, Interrupted):
             study.latest_ends.append(mark)
         if fact.then == "over":
             trial.move(TrialState.ENDED)

@@ -54,13 +54,15 @@ class Watch:
         sizes = {
             key: sample.resident_bytes
             for key, sample in event.processes.items()
-            if (trial := self._desk.state.live.get(key)) and not _killed_for_memory(trial)
+            if key in self._desk.state.live and not self._desk.ladders.killed(key)
         }
         for key, size in sizes.items():
             limit = self._desk.state.studies[key.study].spec.memory_bytes
             if limit is not None and size > limit:
                 self._kill_for_memory(key, event, limit)
                 return
+        if self._desk.ladders.killed_since(event.at - guards.GRACE_S):
+            return  # what that one gives back is on its way
         available = event.available_bytes
         if available is None or available >= guards.reserve_bytes(event.total_bytes) or not sizes:
             return
@@ -73,27 +75,22 @@ class Watch:
             limit_bytes=limit,
             available_bytes=event.available_bytes,
         )
-        self._desk.record(f.Intended(**key._asdict(), reason=reason), event.at)
+        live = self._desk.state.live[key].live
+        if live is not None and live.intent is None:  # else: what was decided before stands
+            self._desk.record(f.Intended(**key._asdict(), reason=reason), event.at)
         self._desk.ladders.kill(key, event.at)
 
     def _watch_study_time(self, at: float) -> None:
         for number in {key.study for key in self._desk.state.live}:
             study = self._desk.state.studies[number]
-            lives = [study.trials[n].live for n in study.living]
-            used = study.seconds + sum(at - live.started_at for live in lives if live)
-            reason = guards.study_time(study.spec, used)
+            reason = guards.study_time(study.spec, study.seconds_used(at))
             if reason is None:
                 continue
-            for live in lives:
-                if live is not None and live.intent is None:
-                    trial = study.trials[live.key.trial]
+            for trial in [study.trials[number] for number in study.living]:
+                if trial.live is not None and trial.live.intent is None:
                     self._desk.intend(trial, reason, at, how="checkpoint", why=why_stopped(reason))
 
     def climb(self, at: float) -> None:
         """Send the signals that are due."""
         for key, signal in self._desk.ladders.due(at):
             self._desk.out.append(a.Signal(key=key, signal=signal))
-
-
-def _killed_for_memory(trial: Trial) -> bool:
-    return trial.live is not None and isinstance(trial.live.intent, HostOom)

@@ -41,9 +41,17 @@ class Entry:
 
 
 def event_row(entry: Entry) -> Row:
-    """Return the row of table `event` for a fact that is no report."""
+    """Return the row of table `event` for a fact that is no report.
+
+    Raises:
+        LedgerError: it could not be read back (JSON has no NaN); it must not get into the ledger.
+    """
     fact = entry.fact
-    body = _encode(fact).decode()
+    try:
+        body = _encode(fact).decode()
+        _decode_fact.decode(body)
+    except (msgspec.MsgspecError, UnicodeEncodeError) as error:
+        raise LedgerError(f"a {_kind(fact)} fact can't be kept: {error}") from error
     reason = score = None
     if isinstance(fact, f.AttemptEnded):
         reason = tag(fact.reason)

@@ -64,7 +64,9 @@ class MedianRule:
         median = rivals[middle][0]
         if len(rivals) % 2 == 0:
             # As numpy's linear interpolation computes it, which Optuna uses: same last bit.
-            median -= (median - rivals[middle - 1][0]) * 0.5
+            lower = rivals[middle - 1][0]
+            half = (median - lower) * 0.5
+            median = median - half if math.isfinite(half) else median * 0.5 + lower * 0.5
         best = self._best[trial][1]
         if not self._goal.better(median, best):
             return None
@@ -90,5 +92,5 @@ class MedianRule:
             return
         self._completed += 1
         for step, value in curve.items():
-            if not math.isnan(value):
+            if math.isfinite(value):
                 insort(self._at_step.setdefault(step, []), (value, trial))
