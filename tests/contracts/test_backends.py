@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import pytest
 
+from smallhours import rules
 from smallhours.backends.base import Backend
+from smallhours.backends.local import LocalLauncher
+from smallhours.backends.process import ProcessBackend
 from smallhours.backends.simulated import SimulatedBackend
 from smallhours.backends.workload import Dies, Hangs, NeverStarts, Raises, Script, Trouble
+from smallhours.clock import SystemClock
 from smallhours.core import events as e
 from smallhours.core.actions import ResumePoint, Start, Stop
+from smallhours.core.spec import Goal, StudySpec
+from smallhours.core.state import Study
 from smallhours.core.trial import AttemptKey
+from smallhours.paths import Home
 
 #: What an attempt does; all have five steps and would save a checkpoint at every second one.
 #: The trouble comes at step 3.
@@ -46,6 +57,14 @@ class Bench(ABC):
     @abstractmethod
     def advance(self) -> bool:
         """Let a little happen; False: nothing will happen any more."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the backend."""
+
+    @abstractmethod
+    def pause(self) -> None:
+        """Give a process time to obey a signal."""
 
     def of(self, key: AttemptKey) -> list[e.Event]:
         """What was posted about an attempt."""
@@ -79,7 +98,7 @@ TROUBLES: dict[Behaviour, Trouble | None] = {
 class SimulatedBench(Bench):
     """The simulated backend on its virtual clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         super().__init__()
         self.behaviours: dict[AttemptKey, Behaviour] = {}
         self.simulated = SimulatedBackend(2, self.script)
@@ -109,12 +128,148 @@ class SimulatedBench(Bench):
         self.simulated.timeline.step()
         return True
 
+    def close(self) -> None:
+        asyncio.run(self.backend.close())
 
-@pytest.fixture(params=[SimulatedBench], ids=lambda kind: kind.__name__)
-def bench(request: Any) -> Bench:
-    bench: Bench = request.param()
+    def pause(self) -> None:
+        pass
+
+
+_STUDY = """
+import os, signal, time
+from smallhours import Choice, Study
+
+study = Study("bench", metric="loss", goal="minimize", space={"x": Choice([1])}, baseline={"x": 1},
+              trials=1, steps=5)
+
+def die():
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+def fail():
+    raise ValueError("planned")
+
+TROUBLES = {"raises": fail, "exits": lambda: os._exit(3), "crashes": die,
+            "hangs": lambda: time.sleep(100), "finishes": lambda: None}
+
+@study.train
+def train(trial):
+    state = {"step": 0}
+    for step in range(trial.restore(state) + 1, 6):
+        time.sleep(0.05)
+        if step == 3:
+            TROUBLES[trial.params["behaviour"]]()
+        state["step"] = step
+        trial.report(step, loss=1.0 / step)
+        if step % 2 == 0:
+            trial.checkpoint(state)
+"""
+_NEVER = "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n"
+
+
+class ProcessBench(Bench):
+    """The real backend with threads for slots: zygotes, forks, sockets, signals."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.home = Home(folder / "state")
+        self.home.prepare()
+        self.session = Path(tempfile.mkdtemp(prefix="bench-"))  # short: it is for sockets
+        studies = {1: self._study(1, "bench", _STUDY), 2: self._study(2, "never", _NEVER)}
+        self.process = ProcessBackend(
+            self.home,
+            self.session,
+            LocalLauncher(),
+            studies=studies,
+            clock=SystemClock(),
+            slots=2,
+            environment=dict(os.environ),
+        )
+        self.backend = self.process
+        self.started: list[AttemptKey] = []
+        self.loop = asyncio.new_event_loop()
+        self.loop.run_until_complete(self.process.open(self.post))
+
+    def _study(self, number: int, name: str, text: str) -> Study:
+        source = self.home.root / f"{name}.py"
+        snapshot = self.home.snapshots / name
+        snapshot.mkdir()
+        for path in (source, snapshot / source.name):
+            path.write_text(text, encoding="utf-8")
+        spec = StudySpec(
+            name=name,
+            metric="loss",
+            goal=Goal.MINIMIZE,
+            space=None,
+            baseline={},
+            trials=9,
+            steps=STEPS,
+            checkpoint_every_s=0.0,
+        )
+        return Study(
+            id=number,
+            spec=spec,
+            snapshot=name,
+            digest="",
+            source=str(source),
+            module=name,
+            cwd=str(self.home.root),
+            rule=rules.make(spec),
+        )
+
+    def start(
+        self, behaviour: Behaviour, trial: int = 0, resume: tuple[ResumePoint, ...] = ()
+    ) -> AttemptKey:
+        study = 2 if behaviour == "never starts" else 1
+        number = 1 + sum(1 for known in self.started if known[:2] == (study, trial))
+        key = AttemptKey(study, trial, number)
+        self.started.append(key)
+        params: dict[str, Any] = {"behaviour": behaviour}
+        order = Start(key=key, params=params, seed=0, resume=resume, best_known=None)
+        if self.loop.is_running():
+            self.backend.start(order)
+        else:
+            self.loop.run_until_complete(self._in_loop(lambda: self.backend.start(order)))
+        return key
+
+    async def _in_loop(self, call: Callable[[], None]) -> None:
+        call()
+
+    def advance(self) -> bool:
+        ended = sum(isinstance(event, e.ProcessExited) for event in self.events)
+        busy = ended < len(self.started) or not self.events
+        count, deadline = len(self.events), self.loop.time() + (20.0 if busy else 0.3)
+        while len(self.events) == count and self.loop.time() < deadline:
+            self.loop.run_until_complete(asyncio.sleep(0.005))
+        return len(self.events) > count
+
+    def pause(self) -> None:
+        self.loop.run_until_complete(asyncio.sleep(0.5))
+
+    def close(self) -> None:
+        if not self.loop.is_closed():
+            self.loop.run_until_complete(self.backend.close())
+            self.loop.run_until_complete(self.loop.shutdown_default_executor())
+            self.loop.close()
+            shutil.rmtree(self.session)
+        self.started.clear()
+
+    def drain(self) -> None:
+        if not self.loop.is_closed():
+            super().drain()
+
+
+_BENCHES = [
+    SimulatedBench,
+    pytest.param(ProcessBench, marks=[pytest.mark.processes, pytest.mark.timeout(60)]),
+]
+
+
+@pytest.fixture(params=_BENCHES, ids=lambda kind: kind.__name__)
+def bench(request: Any, tmp_path: Path) -> Iterator[Bench]:
+    bench: Bench = request.param(tmp_path)
     bench.until(None, e.BackendReady)
-    return bench
+    yield bench
+    bench.close()
 
 
 def steps(events: list[e.Event]) -> list[int]:
@@ -131,7 +286,7 @@ class TestReadiness:
     def test_nothing_is_posted_after_the_close(self, bench: Bench) -> None:
         key = bench.start("finishes")
         bench.until(key, e.ReportArrived)
-        asyncio.run(bench.backend.close())
+        bench.close()
         count = len(bench.events)
         bench.drain()
         assert len(bench.events) == count
@@ -253,11 +408,13 @@ class TestEnding:
     ) -> None:
         key = bench.start("finishes")
         bench.until(key, e.ReportArrived)
+        told = len(bench.of(key))
         bench.backend.stop(Stop(key=key, how=how, why="because"))
         exit_ = bench.until(key, e.ProcessExited)
         kinds = [type(event) for event in bench.of(key)]
         noticed = kinds.index(e.StopNoticed)
-        saved = kinds[noticed:].count(e.CheckpointWritten)
+        saved = kinds[told:].count(e.CheckpointWritten)
+        assert e.CheckpointWritten not in kinds[noticed:], "it is saved before it unwinds"
         assert saved == (1 if how == "checkpoint" else 0)
         assert e.ReportArrived not in kinds[noticed:]
         assert len(steps(bench.of(key))) < STEPS
@@ -278,6 +435,7 @@ class TestEnding:
         key = bench.start("hangs")
         bench.until(key, e.ReportArrived, nth=2)
         bench.backend.dump_stack(key)
+        bench.pause()
         bench.backend.signal(key, "SIGKILL")
         exit_ = bench.until(key, e.ProcessExited)
         assert exit_.fault

@@ -29,10 +29,8 @@ def note_of(data: dict[str, Any] | None) -> e.DeathNote | None:
 
 def text(value: object, limit: int = TEXT_CHARS) -> str:
     """Return a text that the ledger can keep: not too long, and no half of a surrogate pair."""
-    words = str(value)
-    if len(words) > limit:
-        words = words[: limit - 1] + "…"
-    return words.encode(errors="backslashreplace").decode()
+    words = str(value)[: limit + 1].encode(errors="backslashreplace").decode()
+    return words if len(words) <= limit else words[: limit - 1] + "…"
 
 
 def not_started(key: AttemptKey, error: OSError) -> SlotReturn:

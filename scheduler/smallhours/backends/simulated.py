@@ -323,9 +323,9 @@ class SimulatedBackend:
 
     def _unwind(self, process: _Process, order: Stop) -> None:
         """Leave the training function, with a checkpoint where one is wanted."""
-        self._say(e.StopNoticed(at=self.timeline.mono(), key=order.key))
         if order.how == "checkpoint" and process.script.checkpoint_every:
             self._save(process)
+        self._say(e.StopNoticed(at=self.timeline.mono(), key=order.key))
         process.quiet = True
         finished = process.step >= process.script.steps
         self._after(

@@ -110,9 +110,13 @@ class Zygotes:
         return self._deaths.get(study)
 
     def kill(self, study: int) -> None:
-        """Kill a zygote that does not answer; it is started again when it is wanted."""
+        """Kill a zygote that does not answer; a fresh one is started when it is wanted.
+
+        Who waits at its socket is turned away: another one would leave them waiting just the same.
+        """
         zygote = self._of.get(study)
         if zygote is not None and zygote.process is not None:
+            zygote.failures = _FAILURES_ALLOWED
             zygote.process.kill()
 
     def retire(self, study: int) -> None:
