@@ -30,7 +30,7 @@ from smallhours.ledger.store import DiskFullError, Ledger
 from smallhours.paths import Home, home
 from smallhours.processes import Owner, started_at
 from smallhours.search import PastTrial
-from smallhours.search_thread import SearchThread, history_of
+from smallhours.search_thread import Searches
 from smallhours.space_relay import SpaceRelay
 from smallhours.worker import limits
 
@@ -64,7 +64,7 @@ class Engine:
             slots=host.slots(),
             environment=environment,
         )
-        self._search = SearchThread(self.post, clock)
+        self._searches = Searches(self.post, clock)
         self._events: deque[e.Event] = deque()
         self._handling = False
         #: The ledger takes nothing more: nothing may be done that it doesn't know of.
@@ -123,7 +123,7 @@ class Engine:
                 task.cancel()
         finally:
             await self._backend.close()
-            self._search.shutdown()
+            self._searches.shutdown()
         if status == exits.DONE:
             self._ledger.close()
         self._home.owner.unlink(missing_ok=True)
@@ -291,22 +291,21 @@ class Engine:
             case a.Stop():
                 self._backend.stop(action)
             case a.Ask():
-                self._search.ask(action.study, action.trial)
+                self._searches.of(action.study).ask(action.study, action.trial)
             case a.Introduce():
                 past = PastTrial(trial=action.trial, params=action.params)
-                self._search.add(action.study, past)
+                self._searches.of(action.study).add(action.study, past)
             case a.Tell():
-                self._search.tell(
+                self._searches.of(action.study).tell(
                     action.study, action.trial, action.outcome, action.value, action.step
                 )
             case a.OpenStudy():
                 study = self._machine.state.studies[action.study]
                 relay = SpaceRelay(self._backend.space_address(action.study))
-                define = relay.define if study.spec.space is None else None
-                self._search.open(study.id, study.spec, history_of(study), define)
+                self._searches.open(study, relay.define if study.spec.space is None else None)
                 self._backend.open_study(action.study)
             case a.CloseStudy():
-                self._search.close(action.study)
+                self._searches.close(action.study)
                 self._backend.close_study(action.study)
             case a.DumpStack():
                 self._backend.dump_stack(action.key)

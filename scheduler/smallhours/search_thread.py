@@ -1,4 +1,4 @@
-"""Serves the searches of all studies in a thread of its own: a proposal may take a while."""
+"""Serves the searches of all studies in threads of their own: a proposal may take a while."""
 
 from __future__ import annotations
 
@@ -39,6 +39,44 @@ def _past(study: Study, trial: Trial) -> PastTrial:
         return running
     outcome, value, step = classify.for_search(study, trial)
     return replace(running, outcome=outcome, value=value, step=step)
+
+
+class Searches:
+    """The searches of all studies, in one thread but for those whose space is a function.
+
+    Such a function waits for the study's imports and may hang: it has a thread to itself, so that
+    nobody else waits for it.
+    """
+
+    def __init__(self, post: Callable[[Event], None], clock: Clock) -> None:
+        """Start the thread that is shared; see `SearchThread`."""
+        self._post = post
+        self._clock = clock
+        self._shared = SearchThread(post, clock)
+        self._own: dict[int, SearchThread] = {}
+
+    def open(self, study: Study, define: Define | None) -> None:
+        """Build the search of a study, anew if it is open; see `SearchThread.open`."""
+        if define is not None and study.id not in self._own:
+            self._own[study.id] = SearchThread(self._post, self._clock)
+        self.of(study.id).open(study.id, study.spec, history_of(study), define)
+
+    def of(self, study: int) -> SearchThread:
+        """Return the thread in which a study's search lives."""
+        return self._own.get(study, self._shared)
+
+    def close(self, study: int) -> None:
+        """Let a study's search go; waits for nothing."""
+        self.of(study).close(study)
+        own = self._own.pop(study, None)
+        if own is not None:
+            own.shutdown(timeout_s=0.0)
+
+    def shutdown(self) -> None:
+        """End all threads; what blocks is left to end with the process."""
+        for study in list(self._own):
+            self.close(study)
+        self._shared.shutdown()
 
 
 class SearchThread:

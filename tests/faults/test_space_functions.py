@@ -80,6 +80,22 @@ def test_a_space_function_that_kills_its_process_halts_its_study(real):
     assert "did not answer" in halt.sentence
 
 
+def test_nobody_else_waits_for_a_space_function_that_hangs(real):
+    hangs = STUDY.replace("    kind =", "    if trial.number: time.sleep(1000)\n    kind =")
+    plain = STUDY.replace('"nets"', '"plain"').replace(
+        "space=space", "space={'lr': Float(0.01, 1.0)}"
+    )
+    plain = plain.replace("import Study", "import Float, Study")
+    plain = plain.replace('baseline={"kind": "linear", "lr": 0.1}', 'baseline={"lr": 0.1}')
+    plain = plain.replace("trials=18", "trials=4")
+    real.begin("run", real.study(hangs, "hangs.py"))
+    real.wait(lambda facts: any(isinstance(x, f.AttemptEnded) for x in facts))
+    real.begin("run", real.study(plain, "plain.py"))
+    real.wait(lambda facts: any(isinstance(x, f.StudyEnded) and x.study == 2 for x in facts))
+    real.command("stop")
+    real.wait_until_gone()
+
+
 def test_a_halted_space_function_is_asked_again_once_released(real):
     text = STUDY.replace(
         "    kind =",

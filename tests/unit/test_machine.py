@@ -667,3 +667,18 @@ def test_a_prepare_that_hangs_halts_its_study(night):
     halted = night.machine.state.studies[1].halted
     assert halted is not None
     assert halted.cause == "same_failure"
+
+
+def test_a_search_that_does_not_answer_keeps_no_place_from_other_studies(night):
+    night.begin()
+    night.add(make_spec("slow"))
+    night.add(make_spec("quick"))
+    assert night.machine.asked.keys() == {1}
+    night.now += 6.0
+    night.tell(e.Tick(at=night.now))
+    assert AttemptKey(2, 0, 1) in night.started
+    assert list(night.machine.asked[1]) == [1], "and it is not asked for ever more"
+    night.tell(e.Suggested(at=night.now, study=1, trial=1, params={"x": 0.1}))
+    assert night.machine.state.studies[1].waiting
+    night.whole_trial(AttemptKey(2, 0, 1), [0.5] * 10)
+    assert AttemptKey(1, 1, 1) in night.started

@@ -9,6 +9,7 @@ from smallhours.core import classify, guards
 from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core.ladder import Ladders
+from smallhours.core.queue import Asked
 from smallhours.core.reasons import Budget, Diverged, Reason, RuleCut, RungCut, tag
 from smallhours.core.rule import RuleFactory
 from smallhours.core.spec import stored
@@ -31,8 +32,8 @@ class Desk:
     def __init__(self, rule_factory: RuleFactory) -> None:
         self.state = State(rule_factory)
         self.ladders = Ladders()
-        #: Numbers of trials that a search was asked for, by study.
-        self.asked: dict[int, set[int]] = {}
+        #: By study: numbers of trials that its search was asked for, and when.
+        self.asked: Asked = {}
         #: What is to be done about the event at hand, in order.
         self.out: list[a.Action] = []
         self._opened: set[int] = set()

@@ -92,8 +92,8 @@ class Machine:
         return self._desk.state
 
     @property
-    def asked(self) -> dict[int, set[int]]:
-        """Numbers of trials that a search was asked for, by study."""
+    def asked(self) -> queue.Asked:
+        """By study: numbers of trials that its search was asked for, and when."""
         return self._desk.asked
 
     @property
@@ -179,10 +179,10 @@ class Machine:
 
     def _answered_ask(self, study: int, trial: int) -> bool:
         """Take back an `Ask`; False where nobody wants the answer any more."""
-        numbers = self.asked.get(study, set())
+        numbers = self.asked.get(study, {})
         if trial not in numbers:
             return False
-        numbers.discard(trial)
+        del numbers[trial]
         if not numbers:
             del self.asked[study]
         return True
@@ -292,7 +292,7 @@ class Machine:
                 case queue.CreateBaseline():
                     self._create_baseline(item.study, at)
                 case queue.AskForTrial():
-                    self.asked.setdefault(item.study.id, set()).add(item.number)
+                    self.asked.setdefault(item.study.id, {})[item.number] = at
                     self._desk.out.append(a.Ask(study=item.study.id, trial=item.number))
                 case queue.CreateConfirmations():
                     self._create_confirmations(item.study, item.of, at)

@@ -60,16 +60,26 @@ class Machine:
     total_bytes: int | None = None
 
 
-def next_item(state: State, machine: Machine, asked: dict[int, set[int]], at: float) -> Item | None:
+#: By study: numbers of trials that its search was asked for, and when.
+Asked: TypeAlias = dict[int, dict[int, float]]
+
+#: A search that takes longer to answer gives the place that waits for it to others.
+ASK_PATIENCE_S = 5.0
+
+
+def next_item(state: State, machine: Machine, asked: Asked, at: float) -> Item | None:
     """Return what to do next, or None when nothing can be started now.
 
     Args:
         state: What is.
         machine: How many places there are, and how much memory.
-        asked: Numbers of trials that a search was asked for, by study.
+        asked: What searches were asked for.
         at: What time it is.
     """
-    places = machine.slots - len(state.live) - sum(len(numbers) for numbers in asked.values())
+    kept = sum(
+        at - asked_at < ASK_PATIENCE_S for own in asked.values() for asked_at in own.values()
+    )
+    places = machine.slots - len(state.live) - kept
     if any(trial.alone for trial in state.live.values()):
         places = 0
     elif (lonely := _to_run_alone(state, at)) is not None:
@@ -78,12 +88,18 @@ def next_item(state: State, machine: Machine, asked: dict[int, set[int]], at: fl
         places = 0  # it would never find the machine empty if others went on to start
     for study in state.studies.values():
         if study.open:
-            own = asked.get(study.id, set())
+            own = asked.get(study.id, {})
             budget_over = _time_is_up(study, at)
             item = _next_of(study, state, machine, own, places, budget_over=budget_over)
+            if isinstance(item, AskForTrial) and _is_slow(own, at):
+                continue
             if item is not None:
                 return item
     return None
+
+
+def _is_slow(asked: dict[int, float], at: float) -> bool:
+    return any(at - asked_at >= ASK_PATIENCE_S for asked_at in asked.values())
 
 
 def _to_run_alone(state: State, at: float) -> StartWaiting | None:
@@ -101,7 +117,7 @@ def _next_of(
     study: Study,
     state: State,
     machine: Machine,
-    asked: set[int],
+    asked: dict[int, float],
     places: int,
     *,
     budget_over: bool,
