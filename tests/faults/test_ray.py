@@ -119,3 +119,14 @@ def test_a_killed_slot_interrupts_its_trial_only(night):
     assert len(sessions) == 1
     reasons = judge(night, 8)
     assert [reason.cause for reason in reasons] == ["slot killed"]
+
+
+def test_a_stop_while_ray_still_starts_ends_in_good_order(night):
+    night.begin("run", night.study(STUDY.replace("TRIALS", "4")))
+    night.wait(lambda facts: any(isinstance(x, f.StudyAdded) for x in facts))
+    begun = time.monotonic()
+    night.kill(night.engine_pid(), 15)
+    night.wait_until_gone(30)
+    assert time.monotonic() - begun < 20
+    assert isinstance(night.facts()[-1], f.SessionEnded), night.log()
+    assert not night.ends()

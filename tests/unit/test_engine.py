@@ -216,3 +216,24 @@ def test_leftovers_among_the_checkpoints_of_open_studies_go_and_nothing_else(hom
     gone[0].mkdir()
     housekeeping.remove_leftovers(home, state)
     assert gone[0].exists()
+
+
+def test_a_group_commit_that_fails_for_no_foreseen_reason_ends_the_engine(
+    engine, home, monkeypatch
+):
+    """It runs in a timer of the loop: nobody awaits it."""
+    monkeypatch.setattr("smallhours.engine._GROUP_COMMIT_S", 0.01)
+
+    def fails() -> None:
+        raise OverflowError("a number too large for SQLite")
+
+    async def slow(_post: object) -> None:
+        monkeypatch.setattr(engine._ledger, "commit", fails)
+        engine._ledger.append(
+            f.Reported(study=1, trial=0, attempt=1, step=1, metrics={}), at=0.0, mono=0.0
+        )
+        engine._carry_out([])
+
+    monkeypatch.setattr(engine._backend, "open", slow)
+    monkeypatch.setattr(engine, "_look_into_inbox", lambda: None)
+    assert run(engine) == exits.BUG
