@@ -265,8 +265,6 @@ class Engine:
         elif self._ledger.dirty and self._group_commit is None:
             assert self._loop is not None
             self._group_commit = self._loop.call_later(_GROUP_COMMIT_S, self._commit)
-        if actions and not self._machine.asked:
-            self._backend.settled()
 
     def _commit(self) -> None:
         if self._group_commit is not None:

@@ -46,9 +46,6 @@ class NoSlots:
     def start(self, placed: Placed) -> None:
         self.placed.append(placed)
 
-    def settled(self) -> None:
-        pass
-
     def dead(self) -> str | None:
         return None
 

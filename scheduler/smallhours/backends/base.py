@@ -49,10 +49,6 @@ class Backend(Protocol):
         """Send a signal to the process group of the attempt."""
         ...
 
-    def settled(self) -> None:
-        """Say that nothing more will be started until the next event (and nobody need wait)."""
-        ...
-
     async def close(self) -> None:
         """Let everything go; afterwards no process of the backend lives."""
         ...
@@ -114,10 +110,6 @@ class Launcher(Protocol):
 
     def start(self, placed: Placed) -> None:
         """Give the attempt the next free slot; the caller never starts more than `slots`."""
-        ...
-
-    def settled(self) -> None:
-        """Nothing will be started until the next return (a slot need not wait for it)."""
         ...
 
     def dead(self) -> str | None:

@@ -50,9 +50,6 @@ class LocalLauncher:
         """Give the attempt the next free slot."""
         self._orders.put(placed)
 
-    def settled(self) -> None:
-        """Do nothing: no slot waits."""
-
     def dead(self) -> str | None:
         """Return None: there is nothing that could die."""
         return None

@@ -176,10 +176,6 @@ class ProcessBackend:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(attempt.pid, signals.Signals[signal])
 
-    def settled(self) -> None:
-        """Pass on that nothing more comes for now."""
-        self._launcher.settled()
-
     def sample(self) -> dict[AttemptKey, e.ProcessSample]:
         """Sample the process trees of all attempts that run."""
         now = self._clock.mono()

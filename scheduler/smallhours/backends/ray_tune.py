@@ -243,9 +243,6 @@ class RayLauncher:
         assert self._desk is not None
         self._desk.start(placed)
 
-    def settled(self) -> None:
-        """Do nothing: Tune's loop sleeps until an order or a slot wakes it."""
-
     def dead(self) -> str | None:
         """Say which of Ray's own processes died; None: all live.
 

@@ -185,9 +185,6 @@ class SimulatedBackend:
         elif not (isinstance(trouble, Hangs) and trouble.deaf and process.quiet):
             self._exit(process, signal=15)
 
-    def settled(self) -> None:
-        """Nobody waits here."""
-
     async def close(self) -> None:
         """Let everything go, without a word."""
         self._processes.clear()

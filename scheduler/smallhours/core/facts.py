@@ -214,8 +214,9 @@ Fact: TypeAlias = (
     | Reported | CheckpointSaved | CheckpointRemoved | Intended | AttemptEnded | RequestAnswered
 )  # fmt: skip
 
-#: Facts that may wait for the next commit: nothing acts on them before they are durable.
-LAZY = (Reported, AttemptRunning, Restored, CheckpointRemoved)
+#: Facts that may wait a moment for the next commit. They say what happened, not what was decided:
+#: should they be lost with the engine, the attempt counts as interrupted, and nobody was told more.
+LAZY = (Reported, AttemptRunning, Restored, CheckpointRemoved, AttemptEnded)
 
 _AttemptFact: TypeAlias = (
     AttemptStarted
