@@ -9,6 +9,7 @@ started or died; 4 the ledger is damaged, or of another version; 70 an error of 
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import os
 import sys
@@ -52,6 +53,9 @@ _NOBODY_READS = 141
 #: Every command, in the order of the help.
 VERBS = ("run", "resume", "stop", "cancel", "debug", "show", "best", "why", "log", "verify",
          "doctor")  # fmt: skip
+
+#: Those that print once and end (`log` may follow for hours).
+_PRINTING = frozenset({"show", "best", "why", "verify"})
 
 _Handler = Callable[[argparse.Namespace], int]
 
@@ -118,25 +122,34 @@ def _run(arguments: list[str]) -> int:
     if parsed.verb is None:
         parser.error("say what to do")
     handler: _Handler = parsed.handler
+    if parsed.verb in _PRINTING:
+        gc.disable()  # thousands of rows and then the end: a collection would only cost time
     return handler(parsed)
 
 
 def _no_such_verb(word: str) -> str:
-    import difflib
+    from smallhours.hints import did_you_mean
+    from smallhours.text import listing
 
     if word.endswith(".py"):
         return f"{word!r} is no command; did you mean `smallhours run {word}`?"
-    near = difflib.get_close_matches(word, VERBS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(VERBS)}"
-    return f"{word!r} is no command; {hint}"
+    hint = did_you_mean(word, VERBS) or f"; there are {listing(VERBS, 20)}"
+    return f"{word!r} is no command{hint}"
 
 
 def _complain(message: str) -> None:
     """Print an error; what it quotes from files is cleaned line by line."""
-    from smallhours.text import clean_lines
+    from smallhours.text import Page, clean_lines
 
     sys.stdout.flush()
-    print("\n".join(clean_lines(f"smallhours: {message}")), file=sys.stderr)
+    page = Page(sys.stderr)
+    first, *more = clean_lines(f"smallhours: {message}")
+    if sys.stderr.isatty():
+        page.paragraph(first)
+    else:
+        page.line(first)  # whoever reads it by program wants one line
+    for line in more:
+        page.line(line)
 
 
 def _own_error(error: Exception) -> int:
@@ -171,7 +184,10 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
-    subparsers = parser.add_subparsers(dest="verb", metavar="COMMAND", title="commands")
+    # Without `prog` argparse would format a usage only to find out the program's name.
+    subparsers = parser.add_subparsers(
+        dest="verb", metavar="COMMAND", title="commands", prog=parser.prog
+    )
 
     def verb(name: str, handler: _Handler, text: str) -> argparse.ArgumentParser:
         sub = subparsers.add_parser(name, help=text, description=_sentence(text))
@@ -220,19 +236,28 @@ def _add_changing(verb: _Verb) -> None:
 def _add_printing(verb: _Verb) -> None:
     """Add the verbs that only print."""
     sub = verb("show", _do_show, "print what there is: all studies, a study or a trial")
-    sub.add_argument("target", nargs="?", metavar="NAME|TRIAL")
+    sub.add_argument(
+        "target", nargs="?", metavar="STUDY|TRIAL", help="like wine, or wine/12; all without it"
+    )
     _add_json(sub)
     sub = verb("best", _do_best, "print a study's best parameters, their score and its spread")
-    sub.add_argument("target", metavar="STUDY")
+    sub.add_argument("target", nargs="?", metavar="STUDY", help="not needed where there is one")
     _add_json(sub)
     sub = verb("why", _do_why, "say why a trial ended as it did, or what became of a study")
-    sub.add_argument("target", metavar="TRIAL|STUDY")
+    sub.add_argument(
+        "target",
+        nargs="?",
+        metavar="TRIAL|STUDY",
+        help="like wine/12, or wine; a beginning that only one has is enough",
+    )
     _add_json(sub)
     sub = verb("log", _do_log, "print what a trial wrote")
-    sub.add_argument("target", metavar="TRIAL")
+    sub.add_argument("target", metavar="TRIAL", help="like wine/12")
     sub.add_argument("-f", "--follow", action="store_true", help="go on as it grows")
     sub.add_argument("-n", "--lines", type=_count, metavar="N", help="the last N lines only")
-    sub.add_argument("--attempt", type=_count, metavar="N", help="not the latest attempt's")
+    sub.add_argument(
+        "--attempt", type=_count, metavar="N", help="of the N-th attempt only; else of all"
+    )
     sub = verb("verify", _do_verify, "check the ledger and derive every stop again")
     _add_json(sub)
     sub = verb("doctor", _do_doctor, "say whether this machine is fit for smallhours")

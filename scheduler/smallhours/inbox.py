@@ -11,12 +11,11 @@ import sqlite3
 import time
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
-from urllib.parse import quote
 
 import msgspec
 
 from smallhours.errors import UsageError
-from smallhours.paths import Home
+from smallhours.paths import Home, read_only
 
 Verb: TypeAlias = Literal["add", "stop", "cancel", "release"]
 
@@ -152,7 +151,7 @@ def _answer(ledger: Path, request: str) -> tuple[bool, str] | None:
     if not ledger.exists():
         return None
     try:
-        connection = sqlite3.connect(f"file:{quote(str(ledger))}?mode=ro", uri=True, timeout=1)
+        connection = sqlite3.connect(read_only(ledger), uri=True, timeout=1)
         try:
             row = connection.execute(
                 "SELECT body FROM event WHERE kind = 'request_answered'"

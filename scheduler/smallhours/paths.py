@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from smallhours.errors import UsageError
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
+class Home(NamedTuple):
     """The state directory: ``$SMALLHOURS_HOME``, else ``$XDG_STATE_HOME/smallhours``."""
 
     root: Path
@@ -82,3 +81,10 @@ def home() -> Home:
     state = os.environ.get("XDG_STATE_HOME")
     base = Path(state) if state and Path(state).is_absolute() else Path.home() / ".local/state"
     return Home(base / "smallhours")
+
+
+def read_only(database: Path) -> str:
+    """Return the URI under which SQLite opens a database for reading only."""
+    # Of what a path may hold, only these three mean something else in a URI.
+    name = str(database).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    return f"file:{name}?mode=ro"

@@ -6,9 +6,8 @@ import os
 import select
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -42,8 +41,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     directory: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stray:
+class Stray(NamedTuple):
     """A process of a session whose engine and supervisor are gone."""
 
     pid: int
@@ -65,6 +63,21 @@ def owner(home: Home) -> Owner | None:
         return None
     lives = found.boot_id == boot_id() and started_at(found.pid) == found.pid_started
     return found if lives else None
+
+
+def supervisor_lives(home: Home) -> bool:
+    """Say whether a supervisor looks after this state directory (it starts engines that die)."""
+    command = b"\0-m\0smallhours.supervisor\0"
+    for process in _PROC.glob("[0-9]*"):
+        try:
+            # `start_engine` starts it in the state directory.
+            if command in (process / "cmdline").read_bytes() and (process / "cwd").samefile(
+                home.root
+            ):
+                return True
+        except OSError:
+            continue  # gone since, or somebody else's
+    return False
 
 
 def wait_until_gone(engine: Owner, timeout_s: float) -> bool:

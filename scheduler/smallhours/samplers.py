@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Protocol
 
-from smallhours.core.spec import Sampler
 from smallhours.errors import UsageError
+from smallhours.hints import did_you_mean, expected
 
 #: Names that a study may give as its sampler.
 SAMPLERS: frozenset[str] = frozenset({"tpe", "random"})
@@ -18,30 +18,51 @@ _OPTIONS: dict[str, dict[str, int | None]] = {
 }
 
 
+class Sampler(Protocol):
+    """A sampler as a study names it (`core.spec.Sampler`, which workers don't import)."""
+
+    @property
+    def name(self) -> str:
+        """Which sampler."""
+        ...
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """Its options."""
+        ...
+
+
+def problem(name: object, options: Mapping[str, object]) -> tuple[str, str] | None:
+    """Say what is wrong with a sampler; None: nothing.
+
+    Returns:
+        The key below ``sampler`` (``name`` or an option's) and what was expected there.
+    """
+    if not isinstance(name, str) or name not in SAMPLERS:
+        return "name", expected(name, SAMPLERS)
+    known = _OPTIONS[name]
+    for option, value in options.items():
+        if option not in known:
+            listed = f"its options are {', '.join(known)}" if known else "it has none"
+            hint = did_you_mean(str(option), known)
+            return str(option), f"sampler {name!r} has no such option ({listed}){hint}"
+        least = known[option]
+        if least is None:
+            valid, words = isinstance(value, bool), "True or False"
+        else:
+            valid = type(value) is int and value >= least
+            words = f"a whole number, {least} or more"
+        if not valid:
+            return option, f"expected {words}, got {value!r}"
+    return None
+
+
 def check_sampler(sampler: Sampler) -> None:
     """Refuse a sampler that does not exist, or that does not take its options.
 
     Raises:
         UsageError: says which key is wrong and what would be right.
     """
-    if sampler.name not in SAMPLERS:
-        raise UsageError(_unknown("sampler", sampler.name, SAMPLERS))
-    known = _OPTIONS[sampler.name]
-    for name, value in sampler.options.items():
-        if name not in known:
-            raise UsageError(_unknown(f"option of sampler {sampler.name!r}", name, known))
-        least = known[name]
-        if least is None:
-            valid, words = isinstance(value, bool), "True or False"
-        else:
-            valid = type(value) is int and value >= least
-            words = f"a whole number of at least {least}"
-        if not valid:
-            raise UsageError(f"sampler: option {name!r}: expected {words}, not {value!r}")
-
-
-def _unknown(what: str, name: str, choices: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, choices, n=1)
-    hint = f", did you mean {near[0]!r}?" if near else ""
-    listed = ", ".join(sorted(choices)) or "it takes none"
-    return f"sampler: unknown {what} {name!r}{hint} (choices: {listed})"
+    wrong = problem(sampler.name, sampler.options)
+    if wrong is not None:
+        raise UsageError(f"sampler.{wrong[0]}: {wrong[1]}")

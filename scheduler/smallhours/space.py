@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, TypeAlias, TypeGuard
+
+from smallhours.hints import did_you_mean
 
 #: What a parameter may be (the same type as in ``core.spec``, which workers don't import).
 ParamValue: TypeAlias = bool | int | float | str | None
@@ -22,15 +23,6 @@ class SpaceError(ValueError):
     def __init__(self, key: str, message: str) -> None:
         self.key, self.message = key, message
         super().__init__(f"{key}: {message}" if key else message)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'lr'?`` where a known word is near (or begins so), else nothing."""
-    words = list(known)
-    near = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    if not near and len(word) >= 3:
-        near = [known_word for known_word in words if known_word.startswith(word.lower())][:1]
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,13 @@ import itertools
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeVar
 
+from smallhours import samplers
 from smallhours.errors import StudyFileError
+from smallhours.hints import did_you_mean, expected, study_name_problem
 from smallhours.space import (
     Choice,
     Dimension,
@@ -24,19 +26,28 @@ from smallhours.space import (
     SpaceError,
     SpaceTrial,
     check_params,
-    did_you_mean,
     name_problem,
 )
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BYTES = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?i?B)?\s*", re.IGNORECASE)
 _UNITS = {"b": 1} | {
     f"{letter}{suffix}": base**power
     for power, letter in enumerate("kmgt", start=1)
     for suffix, base in (("b", 1000), ("ib", 1024))
 }
+#: What a key that must be given may look like.
+_EXAMPLES = {
+    "name": '"wine"',
+    "metric": '"val_loss"',
+    "goal": '"minimize"',
+    "space": '{"lr": Float(1e-4, 1.0, log=True)}',
+    "baseline": '{"lr": 0.05}, a configuration to be compared with',
+    "trials": "40",
+    "steps": "40, how often a whole trial reports",
+}
 _GOALS = ("minimize", "maximize")
-_SAMPLERS = ("tpe", "random")
+#: Rules that a study may name (`rules.RULES`, which workers don't import).
+STOPPING = ("median", "none")
 #: Numbers the studies of a file in the order they are written.
 _POSITIONS = itertools.count()
 
@@ -209,13 +220,9 @@ class Study:
         return StudyFileError(self.file, f"{self.name}.{key}", message)
 
     def _check_name(self, name: object) -> None:
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name:
-            raise StudyFileError(
-                self.file,
-                "Study.name",
-                "expected up to 64 letters, digits, '.', '_' and '-', the first a letter or digit,"
-                f" no '..'; got {name!r}",
-            )
+        problem = study_name_problem(name)
+        if problem:
+            raise StudyFileError(self.file, "Study.name", problem)
 
     def _check_call(self, key: str, function: object, count: int, expected: str) -> None:
         if not callable(function):
@@ -297,11 +304,9 @@ class Study:
             raise self.error(key, f"expected text, got {value!r}")
         return value
 
-    def _one_of(self, key: str, value: object, known: tuple[str, ...]) -> str:
+    def _one_of(self, key: str, value: object, known: Collection[str]) -> str:
         if not isinstance(value, str) or value not in known:
-            expected = " or ".join(f'"{word}"' for word in known)
-            hint = did_you_mean(value, known) if isinstance(value, str) else ""
-            raise self.error(key, f"expected {expected}, got {value!r}{hint}")
+            raise self.error(key, expected(value, known))
         return value
 
     def _whole(self, key: str, value: object, least: int) -> int:
@@ -352,22 +357,19 @@ class Study:
             }
         if not isinstance(value, str):
             raise self.error("stopping", f'expected "median", "none" or Median(...), got {value!r}')
-        rule = self._one_of("stopping", value, ("median", "none"))
+        rule = self._one_of("stopping", value, STOPPING)
         return self._stopping(Median()) if rule == "median" else {"rule": rule, "options": {}}
 
     def _sampler(self, value: object) -> dict[str, Any]:
         if not isinstance(value, Mapping):
-            return {"name": self._one_of("sampler", value, _SAMPLERS), "options": {}}
+            return {"name": self._one_of("sampler", value, samplers.SAMPLERS), "options": {}}
         if "name" not in value:
             raise self.error("sampler", 'a dict needs the key "name" beside the options')
-        name = self._one_of("sampler.name", value["name"], _SAMPLERS)
         options = {key: option for key, option in value.items() if key != "name"}
-        for key, option in options.items():
-            if not isinstance(key, str) or not isinstance(option, bool | int | float | str | None):
-                raise self.error(
-                    f"sampler.{key}", f"expected a number, text, True or False, got {option!r}"
-                )
-        return {"name": name, "options": options}
+        wrong = samplers.problem(value["name"], options)
+        if wrong is not None:
+            raise self.error(f"sampler.{wrong[0]}", wrong[1])
+        return {"name": value["name"], "options": options}
 
 
 def _check_keys(
@@ -386,4 +388,6 @@ def _check_keys(
     for name, parameter in inspect.signature(cls.__init__).parameters.items():
         given = name in keys or (name == "name" and args) or name == "self"
         if parameter.default is parameter.empty and not given:
-            raise StudyFileError(file, f"{label}.{name}", "it is missing")
+            raise StudyFileError(
+                file, f"{label}.{name}", f"it is missing: add {name}={_EXAMPLES[name]}"
+            )

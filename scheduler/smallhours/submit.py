@@ -9,7 +9,6 @@ import select
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -19,18 +18,11 @@ import msgspec
 from smallhours import inbox, study_code
 from smallhours.core.spec import StudySpec
 from smallhours.errors import StudyFileError, UsageError
+from smallhours.hints import did_you_mean, study_name_problem
 from smallhours.paths import Home
-from smallhours.rules import RULES
-from smallhours.space import did_you_mean
 
 #: How long a study file may take to be imported.
 LOAD_LIMIT_S = 30.0
-
-#: Samplers that the search knows.
-SAMPLERS = ("tpe", "random")
-
-#: What a study may be called: it becomes part of what people type, never of a path.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 #: Where the loader puts its answer.
 _ANSWER_FD = 3
@@ -126,7 +118,9 @@ def add(
         if len(specs) > 1:
             names = ", ".join(spec.name for spec in specs)
             raise UsageError(f"--as names one study, and {path} has {len(specs)}: {names}")
-        check_name("--as", rename)
+        problem = study_name_problem(rename)
+        if problem:
+            raise UsageError(f"--as: {problem}")
         specs = (msgspec.structs.replace(specs[0], name=rename),)
     home.prepare()
     copied = study_code.take(home, loaded.folder, loaded.files)
@@ -143,19 +137,6 @@ def add(
         }
         added.append(Added(name=spec.name, request=inbox.submit(home, "add", body)))
     return loaded, added
-
-
-def check_name(where: str, name: str) -> None:
-    """Refuse a name that can't be a study's.
-
-    Raises:
-        UsageError: it is none.
-    """
-    if NAME.fullmatch(name) is None or ".." in name:
-        raise UsageError(
-            f"{where}: {name!r} can't be a study's name: up to 64 letters, digits, '.', '_'"
-            " and '-', the first a letter or digit, no '..'"
-        )
 
 
 def _nearest(path: Path) -> str:
@@ -237,7 +218,7 @@ def _spec(path: Path, data: dict[str, Any]) -> StudySpec:
     """Decode and check what the loader said of one study."""
     name = str(data.get("name", "?"))
     try:
-        spec = msgspec.convert(data, StudySpec, strict=True)
+        return msgspec.convert(data, StudySpec, strict=True)
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$")
         key = f"{name}{where.rstrip('`')}"
@@ -246,18 +227,3 @@ def _spec(path: Path, data: dict[str, Any]) -> StudySpec:
         if unknown:
             hint = did_you_mean(unknown[1], StudySpec.__struct_fields__)
         raise StudyFileError(str(path), key, message + hint) from None
-    try:
-        check_name("name", spec.name)
-    except UsageError as error:
-        raise StudyFileError(str(path), "", str(error)) from None
-    _check_choice(path, f"{name}.stopping", spec.stopping.rule, sorted(RULES))
-    _check_choice(path, f"{name}.sampler", spec.sampler.name, SAMPLERS)
-    return spec
-
-
-def _check_choice(path: Path, key: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        expected = " or ".join(f'"{word}"' for word in known)
-        raise StudyFileError(
-            str(path), key, f"expected {expected}, got {value!r}{did_you_mean(value, known)}"
-        )

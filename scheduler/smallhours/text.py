@@ -111,6 +111,8 @@ def duration(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds):
         return "–"
     seconds = max(0.0, seconds)
+    if seconds < 0.005:
+        return "0 s"
     if seconds < 59.5:
         digits = 2 if seconds < 0.995 else 1 if seconds < 9.95 else 0
         return f"{seconds:.{digits}f} s"

@@ -858,3 +858,56 @@ def test_a_torch_study_is_forked_in_well_under_a_second(night: Callable[..., Nig
         assert _exit(slot)["code"] == 0
         assert "fork" not in zygote.log(f"1.{number}.1")
     assert sorted(took[1:])[2] < 0.5  # 0.02 on a quiet machine; a fresh process takes seconds
+
+
+@pytest.mark.timeout(90)
+def test_a_loader_with_workers_runs_in_a_fork_and_leaves_nothing(
+    night: Callable[..., Night],
+) -> None:
+    zygote = night("""
+        import torch
+        from torch.utils.data import DataLoader
+
+        @study.train
+        def train(trial):
+            kept = trial.dir / "kept.txt"
+            if kept.exists():
+                print(kept.read_text())
+            for step in range(1, 3):
+                total = sum(int(b.sum()) for b in DataLoader(range(8), batch_size=2, num_workers=2))
+                trial.report(step, loss=total)
+            kept.write_text(f"of attempt {trial.seed}")
+        """)
+    for attempt in ("1.0.1", "1.0.2"):
+        slot, trial = zygote.run(attempt)
+        assert [m["m"]["loss"] for m in trial.rest() if m["t"] == "report"] == [28, 28]
+        assert _exit(slot)["code"] == 0
+    assert zygote.log("1.0.1") == ""
+    assert zygote.log("1.0.2") == "of attempt 7\n"
+    assert zygote.process is not None
+    assert not children_of(zygote.process.pid)
+
+
+@pytest.mark.timeout(90)
+def test_a_study_whose_library_keeps_threads_is_told_the_line(
+    night: Callable[..., Night],
+) -> None:
+    zygote = night("""
+        import torch
+        torch.set_num_threads(3)
+
+        @study.train
+        def train(trial):
+            trial.report(1, loss=1.0)
+        """)
+    slot, trial = zygote.run()
+    trial.rest()
+    assert _exit(slot)["code"] == 0
+    told, line = zygote.log().splitlines()
+    assert "can't be forked: it keeps" in told
+    assert line == f"smallhours: mine.py:{HEAD.count(chr(10)) + 3} started the library's threads."
+
+
+def children_of(pid: int) -> list[str]:
+    """Return the children of a process, zombies included."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

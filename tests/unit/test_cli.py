@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fakes.ledgers import record_small_night
 from smallhours import cli, processes
 from smallhours.clock import boot_id
 from smallhours.errors import EngineError, LedgerError, NotFoundError, UsageError
@@ -322,3 +323,28 @@ def test_doctor_finds_a_damaged_ledger(state: Path, capsys: pytest.CaptureFixtur
     (state / "ledger.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
     assert cli.main(["doctor"]) == 1
     assert "ledger" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_supervisor_is_known_by_its_directory(tmp_path: Path) -> None:
+    home = Home(tmp_path / "mine")
+    home.prepare()
+    assert not processes.supervisor_lives(home)
+    code = "import sys; print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, "-m", "smallhours.supervisor", "x"]
+    with subprocess.Popen(
+        command, cwd=home.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert processes.supervisor_lives(home)
+        assert not processes.supervisor_lives(Home(tmp_path))
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def test_what_is_over_cannot_be_cancelled(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    night = record_small_night(state)
+    night.close()
+    assert cli.main(["cancel", "wine/0"]) == 0
+    assert capsys.readouterr().out == "wine/0 is over: there is nothing to cancel\n"
+    assert not list(state.glob("inbox/*"))

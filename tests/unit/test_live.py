@@ -315,3 +315,23 @@ def test_escape_sequences_in_a_study_never_reach_the_terminal(story: Story, boar
     assert "\x1b" not in text
     assert "\x9b" not in text
     assert "[red]" in text
+
+
+def test_an_engine_that_died_is_said_to_come_back(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Supervised:
+        def gave_up(self) -> bool:
+            return False
+
+    story.study()
+    follower = live.Follower(story.home, [1], Supervised())
+    follower.board.refresh()
+    times = iter([10.0, 10.1, 11.0, 50.0])
+    monkeypatch.setattr(live.time, "monotonic", lambda: next(times))
+    assert [follower._engine_is_gone() for _ in range(2)] == [None, None]
+    assert not follower._away  # it may only be slow to say who it is
+    assert follower._engine_is_gone() is None
+    assert follower._away
+    assert follower._engine_is_gone() is live.Outcome.DIED
+    follower.board.close()

@@ -87,17 +87,17 @@ TWICE = (
 @pytest.mark.parametrize(
     ("text", "key", "words"),
     [
-        ("x = (1\n", "", "mine.py:1: SyntaxError: '(' was never closed"),
-        ("\nimport nothing_here\n", "", "mine.py:2: ModuleNotFoundError: No module named"),
+        ("x = (1\n", "", "line 1: SyntaxError: '(' was never closed"),
+        ("\nimport nothing_here\n", "", "line 2: ModuleNotFoundError: No module named"),
         ("import sys\nsys.exit(3)\n", "", "calls exit() while it is imported"),
-        ("x = 1 / 0\n", "", "mine.py:1: ZeroDivisionError: division by zero"),
+        ("x = 1 / 0\n", "", "line 1: ZeroDivisionError: division by zero"),
         ("x = 1\n", "", "it defines no study"),
         (_study(lr=2.0) + TRAIN, "digits.baseline.lr", "from 0 to 1, got 2.0"),
         (_study().replace("trials", "trails") + TRAIN, "digits.trails", "did you mean 'trials'?"),
         (_study(), "digits.train", "there is no training function"),
         (_study() + "@study.train\ndef train(): ...\n", "digits.train", "must take one argument"),
         (TWICE,
-         "digits.name", "names must differ"),
+         "digits.name", "give one another name"),
         (_study(metric="val_los") + TRAIN, "digits.metric",
          "'val_los' is never reported; train reports val_loss, acc; did you mean 'val_loss'?"),
         (_study() + "@study.train\ndef train(trial): print(1)\n", "digits.metric",
@@ -213,3 +213,65 @@ def test_two_edits_within_a_second_are_both_seen(tmp_path: Path) -> None:
         source.write_text(_study(lr=lr) + TRAIN)
         os.utime(source, (1_000_000_000, 1_000_000_000))
         assert _answer(source)["studies"][0]["baseline"] == {"lr": lr}
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("trial.report(1, val_loss=math.exp(1.0))",
+         "line 7, in train(): the name 'math' is not defined: add `import math` at the top"),
+        ("loss = 1.0; trial.report(1, val_loss=los)", "did you mean 'loss'?"),
+        ("trial.report(1, val_loss=(lambda: lr2)())", "in <lambda>(): the name 'lr2'"),
+    ],
+)  # fmt: skip
+def test_a_name_that_nothing_defines_is_told_before_a_night_is_lost_to_it(
+    tmp_path: Path, body: str, words: str
+) -> None:
+    answer = _load(tmp_path, _study() + f"@study.train\ndef train(trial):\n    {body}\n")
+    assert words in answer["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        """
+        def fill():
+            global late
+            late = 1.0
+        @study.train
+        def train(trial):
+            fill()
+            trial.report(1, val_loss=late)
+        """,
+        """
+        @study.train
+        def train(trial):
+            try:
+                odd()
+            except NameError:
+                trial.report(1, val_loss=1.0)
+        """,
+        """
+        class Net:
+            def loss(self):
+                return Net.__name__, __file__, print
+        @study.train
+        def train(trial):
+            trial.report(1, val_loss=1.0)
+        """,
+        """
+        from os.path import *
+        @study.train
+        def train(trial):
+            later: Unknown = join("a")
+            trial.report(1, val_loss=1.0)
+        """,
+    ],
+)
+def test_names_that_come_into_being_later_are_left_alone(tmp_path: Path, text: str) -> None:
+    assert "error" not in _load(tmp_path, _study() + textwrap.dedent(text))
+
+
+def test_a_file_that_hides_a_module_of_pythons_is_named(tmp_path: Path) -> None:
+    answer = _load(tmp_path, "import timeit\n", timeit="raise ValueError('mine')\n")
+    assert "timeit.py hides Python's own module timeit: rename it" in answer["error"]["message"]

@@ -35,7 +35,8 @@ wine  running
 
   question    How wide must an MLP be on 13 features?
   hypothesis  16 units are enough.
-  best        wine/1: val_loss 0.25, 50 % lower than 0.5; not confirmed yet
+  best        wine/1: val_loss 0.25, 50 % lower than the baseline's 0.5; not
+              confirmed yet
   trials      4 of 6 over, 1 running, 1 waiting
   steps       31 run, 3 saved by stopping early (8.8 %, about 1.0 s)
   time        10 s of running, started 2026-03-01 22:00:04
@@ -47,11 +48,11 @@ wine  running
        1  raised an exception
 
   Trials, best first
-  rank  trial   role      val_loss  steps  parameters  how it ended
-     1  wine/1  search        0.25     10  lr=0.2      completed
-     2  wine/0  baseline       0.5     10  lr=0.1      completed
-     –  wine/2  search         0.9      7  lr=0.3      median at step 7: 0.9 ag…
-     –  wine/3  search           –      0  lr=0.4      ValueError at wine.py:12…
+  rank  trial   val_loss  steps  how it ended                      parameters
+     1  wine/1      0.25     10  completed                         lr=0.2
+     2  wine/0       0.5     10  completed (baseline)              lr=0.1
+     –  wine/2       0.9      7  median at step 7: 0.9 against 0…  lr=0.3
+     –  wine/3         –      0  ValueError: bad width (wine.py:…  lr=0.4
 
   Running and waiting
   trial   state
@@ -65,16 +66,16 @@ wine/4  running
   role   search
   score  val_loss 0.55 (its last value)
   steps  4 of 10
-  time   4.9 s
+  time   4.9 s, first started 2026-03-01 22:00:47
   seed   104
 
   Parameters
     lr  0.5
 
   Attempts
-       started              ran for  steps  memory  on   how it ended
-    1  2026-03-01 22:00:47   0.90 s    0-3  64 MiB  cpu  interrupted: Ctrl-C wa…
-    2  2026-03-01 22:00:55    4.0 s    2-4       –  cpu  runs
+       started   ran for  steps  memory  on   how it ended
+    1  22:00:47   0.90 s    0-3  64 MiB  cpu  interrupted: Ctrl-C was pressed
+    2  22:00:55    4.0 s    2-4       –  cpu  runs
 
   val_loss by step
     █▅▂▁
@@ -100,9 +101,9 @@ Evidence
 """
 
 BEST = """\
-              trial   val_loss  on fresh seeds       on all its seeds
-the best      wine/1       0.2  0.21 ± 0.01 (n = 3)  0.2075 ± 0.009574 (n = 4)
-the baseline  wine/0       0.5  0.52 ± 0.02 (n = 3)  0.515 ± 0.01915 (n = 4)
+              trial   val_loss  mean ± SD on fresh seeds
+the best      wine/1       0.2  0.21 ± 0.01 (n = 3)
+the baseline  wine/0       0.5  0.52 ± 0.02 (n = 3)
 
 wine/1 is the best of 2 completed trials. On fresh seeds its val_loss is 60 %
 lower than the baseline's on average; the difference is -0.3656 to -0.2544 (95 %
@@ -307,7 +308,9 @@ def test_nothing_hostile_reaches_the_output(empty: Recording) -> None:
 def test_json_of_all_studies_has_the_documented_keys(night: Recording) -> None:
     shown = document(night, read.show, None)
     assert set(shown) == {"engine", "studies"}
-    assert set(shown["engine"]) == {"running", "pid", "session", "started_at", "ended"}
+    assert set(shown["engine"]) == {
+        "running", "pid", "session", "started_at", "ended", "restarting",
+    }  # fmt: skip
     (study,) = shown["studies"]
     assert set(study) == {
         "id", "name", "metric", "goal", "state", "outcome", "trials", "ended", "best", "baseline",
@@ -556,3 +559,35 @@ def test_following_ends_where_the_engine_does_not_run(night: Recording) -> None:
     night.home.owner.unlink()
     shown = logged(night, "wine/4", follow=True)
     assert shown.endswith("The engine is not running; `smallhours resume` goes on.\n")
+
+
+@pytest.mark.parametrize("verb", [read.best, read.why])
+def test_the_only_study_needs_no_name(night: Recording, verb: Callable[..., int]) -> None:
+    assert printed(night, verb, None) == printed(night, verb, "wine")
+    night.study(2, "walnut")
+    with pytest.raises(UsageError, match="which\\? there are wine and walnut"):
+        printed(night, verb, None)
+
+
+def test_a_log_without_a_line_says_so(night: Recording) -> None:
+    night.log(0, b"")
+    assert "(it printed nothing)" in logged(night, "wine/0")
+
+
+def test_an_engine_that_is_started_again_is_waited_for(
+    empty: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty.study()
+    empty.create(0)
+    empty.start(0)
+    assert "waits for the engine: `smallhours resume`" in printed(empty, read.why, "wine/0")
+    monkeypatch.setattr("smallhours.snapshot.supervisor_lives", lambda home: True)
+    assert "it is being started again" in printed(empty, read.show, None)
+    waits = " ".join(printed(empty, read.why, "wine/0").split())
+    assert "waits for the engine, which died and is being started again, to begin again." in waits
+
+
+def test_a_confirmation_is_told_beside_what_it_repeats(empty: Recording) -> None:
+    confirm(empty)
+    said = " ".join(printed(empty, read.why, "wine/5").split())
+    assert "It repeats wine/1 on a fresh seed: val_loss 0.2, where wine/1 had 0.2." in said

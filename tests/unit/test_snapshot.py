@@ -105,7 +105,7 @@ def test_names_and_their_beginnings_are_found(
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("wien", "did you mean `wine`"), ("zzz", "there are: walnut, water and wine"),
+    [("wien", "did you mean 'wine'"), ("zzz", "there are: walnut, water and wine"),
      ("wa", "could be walnut and water"), ("wine/99", "has no trial 99; it has 6 trials"),
      ("wine/x", "names no trial"), ("wine@9", "there is no study"), ("", "there is no study"),
      ("water/0", "it has none"), ("\x1b[2J", "there is no study `�\\[2J`")],

@@ -112,7 +112,7 @@ def _print_scores(page: Page, study: StudyView, winner: Standing) -> None:
     if study.baseline is not None and study.baseline.trial != winner.trial:
         rows.append(_scores(study, study.baseline, "the baseline"))
     page.table(
-        ("", "trial", study.spec.metric, "on fresh seeds", "on all its seeds"),
+        ("", "trial", study.spec.metric, "mean ± SD on fresh seeds"),
         rows,
         right="  r",
         shrink=(1, 2),
@@ -126,7 +126,6 @@ def _scores(study: StudyView, standing: Standing, what: str) -> tuple[str, ...]:
         study.trial_name(standing.trial),
         number(standing.score),
         _spread(standing.fresh),
-        _spread(standing.seeds),
     )
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from smallhours import submit
 from smallhours.core.spec import Dimension, Params, ParamValue, StudySpec
 from smallhours.errors import UsageError
+from smallhours.hints import did_you_mean
 from smallhours.paths import Home
 from smallhours.snapshot import Snapshot
-from smallhours.space import did_you_mean
 
 
 def debug(

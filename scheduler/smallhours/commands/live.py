@@ -37,6 +37,8 @@ _THEN = {"over": "", "retry": "; will be tried again", "resume": "; will go on"}
 
 _RUNNING = "Ctrl-C: leave it running, or stop it"
 _STOPPING = "stopping: running trials may save a checkpoint first (Ctrl-C: don't wait for it)"
+_EARLY = "nothing runs yet: the engine is getting ready, which takes some seconds"
+_AWAY = "the engine died; it is being started again and goes on by itself"
 _QUESTION = "[l]eave it running, [s]top it (resumes later), or go [b]ack to watching? "
 
 
@@ -76,6 +78,8 @@ class Follower:
         self._interactive = self._console.is_terminal and sys.stdin.isatty()
         self._interrupted = False
         self._away_since: float | None = None
+        #: Whether it has been away long enough to be worth a word.
+        self._away = False
 
     def follow(self) -> Outcome:
         """Show what happens until it is over."""
@@ -99,7 +103,7 @@ class Follower:
 
                 def show(live: Live = live) -> None:
                     width, height = self._console.size
-                    footer = _STOPPING if self.stopped_here else _RUNNING
+                    footer = _STOPPING if self.stopped_here else _AWAY if self._away else _RUNNING
                     shown = render(self.board, time.time(), width, height, footer)
                     live.update(shown, refresh=True)
 
@@ -146,9 +150,10 @@ class Follower:
 
     def _engine_is_gone(self) -> Outcome | None:
         if processes.owner(self._home) is not None:
-            self._away_since = None
+            self._away_since, self._away = None, False
             return None
         now = time.monotonic()
+        self._away = now - (self._away_since or now) > _INTERVAL_S
         if self._away_since is None:
             self._away_since = now
             return None  # its last words are read first
@@ -270,8 +275,7 @@ def _running(study: StudyBoard, now: float, *, ready: bool) -> RenderableType:
     if study.halted:
         return _line(f"halted: {clean(study.halted.sentence, 400)}", "red")
     if not study.running:
-        early = "nothing of it runs yet: the engine gets ready, and earlier studies go first"
-        return _line("nothing of it runs right now" if ready else early, "dim")
+        return _line("nothing of it runs right now" if ready else _EARLY, "dim")
     table = Table.grid(padding=(0, 2))
     for run in sorted(study.running.values(), key=lambda run: run.since):
         table.add_row(

@@ -91,7 +91,8 @@ class LogPrinter:
             read.append((view, fresh if lines is None else deque(fresh, lines)))
         for view, shown in read if lines is None else _last(read, lines):
             self._print_head(view)
-            self._print_lines(shown)
+            if not self._print_lines(shown) and view.reason is not None:
+                self._page.line(Toned("(it printed nothing)", "dim"))
         if not trial.attempts:
             self._page.line(Toned(f"{trial.name} has not run yet.", "dim"))
 
@@ -142,8 +143,13 @@ class LogPrinter:
         started = f", {text.moment(view.started_at)}" if view.started_at is not None else ""
         self._page.line(Toned(f"--- attempt {view.number}{whence}{started}{how}", "dim"))
 
-    def _print_lines(self, lines: Iterable[str]) -> None:
-        self._out.writelines(line + "\n" for line in lines)
+    def _print_lines(self, lines: Iterable[str]) -> bool:
+        """Print lines; say whether there were any."""
+        printed = False
+        for line in lines:
+            self._out.write(line + "\n")
+            printed = True
+        return printed
 
 
 def _last(

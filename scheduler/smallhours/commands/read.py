@@ -14,6 +14,7 @@ from smallhours.clock import Clock
 from smallhours.errors import UsageError
 from smallhours.paths import Home
 from smallhours.snapshot import Snapshot
+from smallhours.text import listing
 
 
 def show(
@@ -21,8 +22,9 @@ def show(
 ) -> int:
     """Print all studies, one study, or one trial.
 
-    JSON without a target: ``engine`` (running, pid, session, started_at, ended) and ``studies``,
-    each with id, name, metric, goal, state, outcome, trials, ended, best, baseline, seconds.
+    JSON without a target: ``engine`` (running, pid, session, started_at, ended, restarting) and
+    ``studies``, each with id, name, metric, goal, state, outcome, trials, ended, best, baseline,
+    seconds.
 
     JSON of a study: what is above, and question, hypothesis, steps, source, halted, added_at,
     started_at, ended_at, states, reasons (counts), confirmed, confirmations, steps_run,
@@ -56,7 +58,9 @@ def show(
     return 0
 
 
-def why(home: Home, *, target: str, as_json: bool, out: TextIO, clock: Clock | None = None) -> int:
+def why(
+    home: Home, *, target: str | None, as_json: bool, out: TextIO, clock: Clock | None = None
+) -> int:
     """Say why a trial is where it is, or what became of a study.
 
     JSON of a trial: trial, state, paragraphs (the text), reason, waiting, alike (names of trials
@@ -69,7 +73,7 @@ def why(home: Home, *, target: str, as_json: bool, out: TextIO, clock: Clock | N
         The exit code.
     """
     with Snapshot(home, clock) as snapshot:
-        found = snapshot.resolve(target)
+        found = snapshot.resolve(target or _only_study(snapshot, "why"))
         if found.trial is None:
             from smallhours.commands import why_study
 
@@ -81,7 +85,9 @@ def why(home: Home, *, target: str, as_json: bool, out: TextIO, clock: Clock | N
     return 0
 
 
-def best(home: Home, *, target: str, as_json: bool, out: TextIO, clock: Clock | None = None) -> int:
+def best(
+    home: Home, *, target: str | None, as_json: bool, out: TextIO, clock: Clock | None = None
+) -> int:
     """Print a study's best parameters, their score with its spread, and the best checkpoint.
 
     JSON: study, metric, goal, confirmed (whether all confirmations are over), claim (the text),
@@ -98,7 +104,7 @@ def best(home: Home, *, target: str, as_json: bool, out: TextIO, clock: Clock | 
     from smallhours.commands import best as page
 
     with Snapshot(home, clock) as snapshot:
-        found = snapshot.resolve(target)
+        found = snapshot.resolve(target or _only_study(snapshot, "best"))
         if found.trial is not None:
             name = snapshot.study(found.study).name
             raise UsageError(
@@ -148,3 +154,15 @@ def log(
         if follow:
             printer.follow(trial)
     return 0
+
+
+def _only_study(snapshot: Snapshot, verb: str) -> str:
+    """Return the name of the study that must be meant where none is named.
+
+    Raises:
+        UsageError: there is more than one.
+    """
+    names = snapshot.names()
+    if len(names) != 1:
+        raise UsageError(f"`{verb}` which? there are {listing(names)}: `smallhours {verb} NAME`")
+    return names[0]

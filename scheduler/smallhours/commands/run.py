@@ -15,7 +15,7 @@ from smallhours.commands import board, read
 from smallhours.commands.board import StudyBoard
 from smallhours.core.reasons import TAGS, Completed
 from smallhours.errors import EngineError, LedgerError
-from smallhours.explain.words import WORDS
+from smallhours.explain.words import WORDS, in_brief
 from smallhours.paths import Home
 from smallhours.snapshot import Snapshot
 from smallhours.text import Page, clean, count
@@ -231,10 +231,16 @@ def _summarise(home: Home, study: StudyBoard) -> None:
     if study.reasons:
         page.paragraph(f"{count(sum(study.reasons.values()), 'attempt')}: {_counts(study.reasons)}")
     if study.halted:
-        page.paragraph(f"{study.label} is halted: {study.halted.sentence}")
+        page.paragraph(f"{study.label} is halted: {study.halted.sentence}{_failure(study)}")
         page.paragraph(_mend(study))
     if study.ends:
         page.line(f"next: `smallhours why {study.label}/{_telling(study)}`")
+
+
+def _failure(study: StudyBoard) -> str:
+    """Return what its latest failure was."""
+    failed = [end.reason for end in study.ends if not isinstance(end.reason, Completed)]
+    return f" ({in_brief(failed[-1])})" if failed else ""
 
 
 def _mend(study: StudyBoard) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TextIO
 
 from smallhours import text
-from smallhours.core.trial import TrialState
+from smallhours.core.trial import Role, TrialState
 from smallhours.explain import WORDS, in_brief
 from smallhours.snapshot import Effort, EngineView, Snapshot, StudyView, TrialView, Waiting
 from smallhours.snapshot.compare import against_baseline
@@ -13,6 +13,8 @@ from smallhours.text import Page, Piece, Toned, count, duration, number
 
 #: Trials in the table of the best ones, and of those that are not over.
 _LISTED = 10
+#: Columns for how a trial ended, at most: its parameters are wanted, too.
+_BRIEF = 32
 _STATE_TONES: dict[str, text.Tone] = {
     "running": "green",
     "halted": "red",
@@ -25,16 +27,14 @@ _WAITING = {
     "study_halted": "because its study is halted",
     "study_over": "in vain: its study is over",
     "engine_down": "for the engine: `smallhours resume`",
+    "engine_restarts": "for the engine, which died and is being started again",
 }
 
 
 def waiting_words(waiting: Waiting) -> str:
     """Return why a trial waits, and what it will do."""
-    what = {
-        "start": "",
-        "retry": ", to be tried again",
-        "resume": f", to go on from step {waiting.from_step}",
-    }[waiting.to]
+    whence = f"to go on from step {waiting.from_step}" if waiting.from_step else "to begin again"
+    what = {"start": "", "retry": ", to be tried again", "resume": f", {whence}"}[waiting.to]
     return f"{_WAITING[waiting.why]}{what}"
 
 
@@ -110,6 +110,8 @@ def _toned(words: str, state: str) -> Piece:
 def _engine_words(engine: EngineView, open_trials: bool) -> str:
     if engine.running:
         return f"The engine is running (process {engine.pid}, session {engine.session})."
+    if engine.restarting:
+        return "The engine died; it is being started again and goes on by itself."
     if open_trials:
         return "The engine is not running; `smallhours resume` goes on."
     return "The engine is not running."
@@ -140,7 +142,7 @@ def _facts(view: StudyView, effort: Effort) -> list[tuple[str, str]]:
 def _best(view: StudyView) -> str:
     if view.best is None:
         return "no trial has completed yet"
-    said = f"{view.trial_name(view.best.trial)}: {against_baseline(view)}"
+    said = f"{view.trial_name(view.best.trial)}: {against_baseline(view, whose=True)}"
     fresh = view.best.fresh
     if fresh is not None and fresh.sd is not None:
         said += f"; {number(fresh.mean)} ± {number(fresh.sd)} on {fresh.n} fresh seeds"
@@ -185,10 +187,10 @@ def _print_trials(page: Page, snapshot: Snapshot, view: StudyView) -> None:
     page.line()
     page.line("Trials, best first", indent=2)
     page.table(
-        ("rank", "trial", "role", view.spec.metric, "steps", "parameters", "how it ended"),
+        ("rank", "trial", view.spec.metric, "steps", "how it ended", "parameters"),
         rows,
-        right="r  rr",
-        shrink=(5, 6, 3, 1),
+        right="r rr",
+        shrink=(5, 4, 2, 1),
         indent=2,
     )
     left = (
@@ -204,15 +206,17 @@ def _print_trials(page: Page, snapshot: Snapshot, view: StudyView) -> None:
 
 
 def _trial_row(trial: TrialView, place: str) -> tuple[Piece, ...]:
-    ended = "completed" if trial.reason is None or place != "–" else in_brief(trial.reason)
+    if trial.reason is None or place != "–":
+        ended = "completed" if trial.role is Role.SEARCH else f"completed ({trial.role.value})"
+    else:
+        ended = text.fit(in_brief(trial.reason), _BRIEF)
     return (
         place,
         trial.name,
-        trial.role.value,
         number(trial.score),
         str(trial.last_step),
-        text.params(trial.params),
         ended,
+        text.params(trial.params),
     )
 
 

@@ -61,9 +61,15 @@ def _facts(view: TrialView, study: StudyView) -> list[tuple[str, str]]:
         ("score", score),
         ("rank", rank),
         ("steps", f"{view.last_step} of {study.spec.steps}"),
-        ("time", duration(view.seconds)),
+        ("time", _time(view)),
         ("seed", str(view.seed)),
     ]
+
+
+def _time(view: TrialView) -> str:
+    started = view.attempts[0].started_at if view.attempts else None
+    since = f", first started {text.moment(started)}" if started is not None else ""
+    return f"{duration(view.seconds)}{since}"
 
 
 def _print_attempts(page: Page, view: TrialView) -> None:
@@ -71,9 +77,11 @@ def _print_attempts(page: Page, view: TrialView) -> None:
         return
     page.line()
     page.line("Attempts", indent=2)
+    # The day is said once where all is of one day: how it ended needs the room.
+    days = {text.moment(attempt.started_at)[:10] for attempt in view.attempts}
     page.table(
         ("", "started", "ran for", "steps", "memory", "on", "how it ended"),
-        [_attempt(attempt, view) for attempt in view.attempts],
+        [_attempt(attempt, view, day=len(days) > 1) for attempt in view.attempts],
         right="r rrr",
         shrink=(6, 5),
         indent=4,
@@ -86,7 +94,7 @@ def _print_attempts(page: Page, view: TrialView) -> None:
             )
 
 
-def _attempt(attempt: AttemptView, view: TrialView) -> tuple[str, ...]:
+def _attempt(attempt: AttemptView, view: TrialView, *, day: bool) -> tuple[str, ...]:
     if attempt.reason is not None:
         ended = in_brief(attempt.reason)
     elif view.state is TrialState.QUEUED:
@@ -95,7 +103,7 @@ def _attempt(attempt: AttemptView, view: TrialView) -> tuple[str, ...]:
         ended = "runs"
     return (
         str(attempt.number),
-        text.moment(attempt.started_at),
+        text.moment(attempt.started_at, day=day),
         duration(attempt.seconds),
         f"{attempt.resume_step}-{attempt.last_step}",
         size(attempt.peak_bytes),

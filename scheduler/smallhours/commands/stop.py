@@ -8,8 +8,10 @@ import sys
 
 from smallhours import inbox, processes
 from smallhours.core.reasons import Interrupted
+from smallhours.core.trial import TrialState
 from smallhours.errors import EngineError
 from smallhours.paths import Home
+from smallhours.snapshot import Snapshot, Target
 from smallhours.text import clean, count, listing
 
 #: A checkpoint, a grace for `finally` blocks, and Ray's own end may all take their time.
@@ -70,10 +72,12 @@ def cancel(home: Home, target: str) -> int:
     Returns:
         The exit code.
     """
-    from smallhours.snapshot import Snapshot
-
     with Snapshot(home) as snapshot:
         found = snapshot.resolve(target)
+        over = _over(snapshot, found)
+    if over:
+        print(f"{over}: there is nothing to cancel")
+        return 0
     request = inbox.submit(
         home, "cancel", {"study": found.study, "trial": found.trial, "by": _who()}
     )
@@ -86,6 +90,15 @@ def cancel(home: Home, target: str) -> int:
     ok, text = answer
     print(clean(text), file=sys.stdout if ok else sys.stderr)
     return 0 if ok else 2
+
+
+def _over(snapshot: Snapshot, found: Target) -> str:
+    """Return what a study or a trial that can't be cancelled any more is; empty: it can."""
+    study = snapshot.study(found.study)
+    if found.trial is None:
+        return f"{study.name} is over" if study.outcome is not None and not study.open else ""
+    trial = snapshot.trial(found.study, found.trial)
+    return f"{trial.name} is over" if trial.state is TrialState.ENDED else ""
 
 
 def _who() -> str:

@@ -13,7 +13,7 @@ from smallhours.ledger.checks import Finding
 from smallhours.ledger.store import open_to_read
 from smallhours.paths import Home
 from smallhours.processes import owner
-from smallhours.text import clean
+from smallhours.text import Page, count, duration
 from smallhours.worker.checkpoint import BadCheckpointError
 from smallhours.worker.checkpoint import verify as verify_checkpoint
 
@@ -62,22 +62,27 @@ def verify(home: Home, *, as_json: bool, out: TextIO) -> int:
         }
         print(json.dumps(summary), file=out)
     else:
-        print(f"{report.facts} facts, every one whole and in its place", file=out)
-        print(f"{report.ends} ended attempts, each with one reason and its evidence", file=out)
-        print(
-            f"{report.stops} stops derived again from the reports, with the same evidence; "
-            f"{report.kept} reports at which the trial rightly went on",
-            file=out,
-        )
-        print(f"{checkpoints} checkpoints there and whole", file=out)
-        for found in report.findings[:_PRINTED]:
-            place = "" if found.seq is None else f" (row {found.seq})"
-            print(f"{found.level}{place}: {clean(found.text)}", file=out)
-        if len(report.findings) > _PRINTED:
-            print(f"... and {len(report.findings) - _PRINTED} more (--json has all)", file=out)
-        verdict = "all is well" if report.good else "something is WRONG with this ledger, see above"
-        print(f"{verdict} ({seconds:.1f} s)", file=out)
+        _print(Page(out), report, checkpoints, seconds)
     return 0 if report.good else 4
+
+
+def _print(page: Page, report: checks.Report, checkpoints: int, seconds: float) -> None:
+    said = [
+        f"{count(report.facts, 'fact')}, every one whole and in its place",
+        f"{count(report.ends, 'ended attempt')}, each with one reason and its evidence",
+        f"{count(report.stops, 'stop')} derived again from the reports, with the same evidence",
+        f"{count(report.kept, 'report')} at which the trial rightly went on",
+        f"{count(checkpoints, 'checkpoint')} there and whole",
+    ]
+    for sentence in said:
+        page.line(sentence)
+    for found in report.findings[:_PRINTED]:
+        place = "" if found.seq is None else f" (row {found.seq})"
+        page.paragraph(f"{found.level}{place}: {found.text}", hang=2)
+    if len(report.findings) > _PRINTED:
+        page.line(f"... and {len(report.findings) - _PRINTED} more (--json has all)")
+    verdict = "all is well" if report.good else "something is WRONG with this ledger, see above"
+    page.line(f"{verdict} ({duration(seconds)})")
 
 
 def _check_checkpoints(home: Home, state: State, *, running: bool) -> tuple[int, list[Finding]]:

@@ -148,10 +148,9 @@ def _kept(snapshot: Snapshot, study: StudyView, trial: TrialView) -> str:
     that had completed by then had at that step.
     """
     metric = text.clean(study.spec.metric, 60)
-    said = f"Its {metric}, {number(trial.score)}, "
     if trial.role is Role.CONFIRMATION and trial.of is not None:
-        repeated = study.trial_name(trial.of)
-        return f"{said}is a confirmation of {repeated} on a fresh seed; no rule judges those."
+        return _confirmed(snapshot, study, trial, trial.of)
+    said = f"Its {metric}, {number(trial.score)}, "
     if trial.number in study.ranking:
         place, of = study.ranking.index(trial.number) + 1, len(study.ranking)
         said += (
@@ -166,6 +165,16 @@ def _kept(snapshot: Snapshot, study: StudyView, trial: TrialView) -> str:
     if study.spec.stopping.rule == _NO_RULE:
         return f"{said} The study stops no trial early."
     return f"{said} {_half_way(snapshot, study, trial, metric)}".rstrip()
+
+
+def _confirmed(snapshot: Snapshot, study: StudyView, trial: TrialView, of: int) -> str:
+    """Return what a confirmation found."""
+    original = snapshot.trial(study.id, of)
+    return (
+        f"It repeats {original.name} on a fresh seed: {text.clean(study.spec.metric, 60)}"
+        f" {number(trial.score)}, where {original.name} had {number(original.score)}. No rule"
+        " judges confirmations."
+    )
 
 
 def _half_way(snapshot: Snapshot, study: StudyView, trial: TrialView, metric: str) -> str:
@@ -218,7 +227,9 @@ def _history(trial: TrialView) -> str:
     parts = []
     for attempt in trial.attempts:
         whence = f"from step {attempt.resume_step} " if attempt.resume_step else ""
-        if attempt.reason is not None:
+        if isinstance(attempt.reason, Completed):
+            how = "completed"
+        elif attempt.reason is not None:
             how = in_brief(attempt.reason)
         else:
             how = "cut off" if trial.state is TrialState.QUEUED else "running"

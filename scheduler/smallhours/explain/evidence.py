@@ -121,7 +121,7 @@ def _failure(reason: r.Failure | r.Crash | r.Hung) -> list[Item]:
                 Item("message", reason.message),
                 Item("where", reason.where),
                 Item("while", {"load": "loading the code"}.get(reason.phase, f"{reason.phase}()")),
-                Item("fingerprint", f"{reason.fingerprint}, seen {count(reason.seen, 'time')}"),
+                Item("fingerprint", _seen(reason)),
                 Item("traceback", "", reason.traceback),
             ]
         case r.Crash():
@@ -144,6 +144,11 @@ def _failure(reason: r.Failure | r.Crash | r.Hung) -> list[Item]:
                 Item("what was done", deeds),
                 Item("stacks", "", reason.stack),
             ]
+
+
+def _seen(reason: r.Failure) -> str:
+    which = "the first" if reason.seen == 1 else f"number {reason.seen}"
+    return f"{reason.fingerprint}, {which} of its kind in this study"
 
 
 def _resource(reason: r.GpuOom | r.HostOom | r.DiskFull | r.GpuFault) -> list[Item]:

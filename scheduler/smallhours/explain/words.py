@@ -109,8 +109,10 @@ def in_brief(reason: r.Reason) -> str:
                 "not started: needs too much memory" if why == "memory" else "not started: invalid"
             )
         case r.Failure():
-            where = f" at {clean(reason.where, 60)}" if reason.where else ""
-            return f"{clean(reason.type, 40)}{where}"
+            said = clean(reason.message.partition("\n")[0], 60)
+            message = f": {said}" if said else ""
+            where = f" ({clean(reason.where, 60)})" if reason.where else ""
+            return f"{clean(reason.type, 40)}{message}{where}"
         case r.Crash():
             whose = "its warm process " if reason.whose == "zygote" else ""
             return f"{whose}crashed ({exit_words(reason)})"

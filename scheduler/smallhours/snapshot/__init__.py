@@ -15,7 +15,7 @@ from smallhours.core import facts as f
 from smallhours.core.reasons import Failure
 from smallhours.core.trial import Role
 from smallhours.paths import Home
-from smallhours.processes import owner
+from smallhours.processes import owner, supervisor_lives
 from smallhours.snapshot import studies as _studies
 from smallhours.snapshot import trials as _trials
 from smallhours.snapshot.names import Target, resolve
@@ -84,27 +84,7 @@ class Snapshot:
 
     def engine(self) -> EngineView:
         """Return what can be seen of the engine."""
-        rows = self._source.rows(
-            "SELECT at, body FROM event WHERE kind IN ('session_started', 'session_ended')"
-            " AND seq <= ? ORDER BY seq DESC LIMIT 2",
-            self._source.upto,
-        )
-        started: tuple[float, f.SessionStarted] | None = None
-        ended: str | None = None
-        for at, body in rows:
-            fact = self._source.fact(body)
-            if isinstance(fact, f.SessionStarted) and started is None:
-                started = (at, fact)
-            elif isinstance(fact, f.SessionEnded) and started is None:
-                ended = fact.cause
-        running = self._owner is not None
-        return EngineView(
-            running=running,
-            pid=self._owner.pid if self._owner else None,
-            session=started[1].session if started else None,
-            started_at=started[0] if started else None,
-            ended=None if running else ended,
-        )
+        return self._engine
 
     def resolve(self, text: str) -> Target:
         """Return what a name means: ``digits``, ``digits/12``, ``dig/12``, ``digits@3/12``.
@@ -113,6 +93,11 @@ class Snapshot:
             NotFoundError: no study or trial has it, or more than one study begins with it.
         """
         return resolve(self._source, text, self._heads)
+
+    def names(self) -> list[str]:
+        """Return the names of all studies that have not been put aside, oldest first."""
+        heads = self._heads.values()
+        return [head.name for head in heads if not head.retired]
 
     def studies(self) -> list[StudyView]:
         """Return all studies, oldest first, retired ones included."""
@@ -123,7 +108,7 @@ class Snapshot:
         return _studies.view(
             self._source,
             self._heads[study],
-            engine_runs=self._owner is not None,
+            engine_runs=self._engine.running,
         )
 
     def effort(self, study: StudyView) -> Effort:
@@ -137,7 +122,8 @@ class Snapshot:
             self._home,
             self._heads[study],
             number,
-            engine_runs=self._owner is not None,
+            engine_runs=self._engine.running,
+            engine_restarts=self._engine.restarting,
             now=self._clock.wall(),
         )
 
@@ -217,8 +203,34 @@ class Snapshot:
         return Rivals(values=tuple(values), complete=len(rows) < _RIVALS_AT_MOST)
 
     def _look_around(self) -> None:
-        self._owner = owner(self._home)
+        self._engine = self._read_engine()
         self._heads = _studies.heads(self._source)
+
+    def _read_engine(self) -> EngineView:
+        """Return who the engine is, and what the ledger says of its latest session."""
+        alive = owner(self._home)
+        rows = self._source.rows(
+            "SELECT at, body FROM event WHERE kind IN ('session_started', 'session_ended')"
+            " AND seq <= ? ORDER BY seq DESC LIMIT 2",
+            self._source.upto,
+        )
+        started: tuple[float, f.SessionStarted] | None = None
+        ended: str | None = None
+        for at, body in rows:
+            fact = self._source.fact(body)
+            if isinstance(fact, f.SessionStarted) and started is None:
+                started = (at, fact)
+            elif isinstance(fact, f.SessionEnded) and started is None:
+                ended = fact.cause
+        died = alive is None and started is not None and ended is None
+        return EngineView(
+            running=alive is not None,
+            pid=alive.pid if alive else None,
+            session=started[1].session if started else None,
+            started_at=started[0] if started else None,
+            ended=None if alive else ended,
+            restarting=died and supervisor_lives(self._home),
+        )
 
 
 def _row(

@@ -53,8 +53,13 @@ def difference(study: StudyView) -> Difference | None:
     return _difference(study, best.score, baseline.score, None, of="scores")
 
 
-def against_baseline(study: StudyView) -> str:
-    """Return the best score beside the baseline's in a few words, by the trials' own scores."""
+def against_baseline(study: StudyView, *, whose: bool = False) -> str:
+    """Return the best score beside the baseline's in a few words, by the trials' own scores.
+
+    Args:
+        study: The study.
+        whose: Say that the second score is the baseline's (a table's title may say so).
+    """
     best, baseline, metric = study.best, study.baseline, study.spec.metric
     if best is None or best.score is None:
         return "–"
@@ -63,9 +68,10 @@ def against_baseline(study: StudyView) -> str:
     if best.trial == baseline.trial:
         return f"{metric} {number(best.score)}, the baseline itself"
     gain = _difference(study, best.score, baseline.score, None, of="scores")
+    owner = "the baseline's " if whose else ""
     return (
         f"{metric} {number(best.score)}, {side_words(study.spec.goal, gain)} than"
-        f" {number(baseline.score)}"
+        f" {owner}{number(baseline.score)}"
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from smallhours.errors import NotFoundError
+from smallhours.hints import did_you_mean
 from smallhours.snapshot.source import Source
 from smallhours.snapshot.studies import Head, heads
 from smallhours.snapshot.trials import exists
@@ -70,11 +71,8 @@ def study_named(text: str, heads: Iterable[Head]) -> Head:
     if meant:
         names = listing([head.name for head in meant])
         raise NotFoundError(f"`{shown}` could be {names}: type more of the name")
-    import difflib
-
-    near = difflib.get_close_matches(text, found, n=1, cutoff=0.5)
-    hint = f"did you mean `{near[0]}`?" if near else f"there are: {listing(sorted(found))}"
-    raise NotFoundError(f"there is no study `{shown}`; {hint}")
+    hint = did_you_mean(text, found, cutoff=0.5) or f"; there are: {listing(sorted(found))}"
+    raise NotFoundError(f"there is no study `{shown}`{hint}")
 
 
 def parse(text: str) -> tuple[str, int | None]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import quote
 
 import msgspec
 
 from smallhours.core.facts import Fact
 from smallhours.errors import LedgerError, UsageError
 from smallhours.ledger.rows import VERSION
+from smallhours.paths import read_only
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -40,7 +40,7 @@ class Source:
         self._facts: msgspec.json.Decoder[Fact] = msgspec.json.Decoder(Fact)
         try:
             self._db = sqlite3.connect(
-                f"file:{quote(str(path))}?mode=ro",
+                read_only(path),
                 uri=True,
                 timeout=_BUSY_S,
                 isolation_level=None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -16,8 +16,8 @@ from smallhours.snapshot.source import Source
 from smallhours.snapshot.views import Effort, Spread, Standing, StudyView, Then
 
 #: Reasons after which a trial is always over; after the others, the fact says what comes.
-_OVER = (
-    "'completed', 'rung_cut', 'rule_cut', 'diverged', 'budget', 'refused', 'exception', 'cancelled'"
+_OVER = frozenset(
+    {"completed", "rung_cut", "rule_cut", "diverged", "budget", "refused", "exception", "cancelled"}
 )
 #: Reasons whose unrun steps count as saved.
 _SAVING = ("rung_cut", "rule_cut")
@@ -25,23 +25,27 @@ _HEADS = (
     "SELECT at, body FROM event WHERE kind IN ('study_added', 'study_amended', 'study_retired',"
     " 'study_ended', 'study_halted', 'study_released') AND seq <= ? ORDER BY seq"
 )
-# Confirmations come on top of `trials` others, so their numbers are not below that. SQLite looks a
-# row up only where it gets to its body, and only a body that names the role is decoded.
-_CREATED = (
-    'SELECT trial, CASE WHEN trial >= ? AND instr(body, \'"role":"confirmation"\') THEN body END'
-    " FROM event WHERE kind = 'trial_created' AND study = ? AND seq <= ?"
+# Numbers are given out in order, but a trial is created when its parameters are known.
+_COUNTED = (
+    "SELECT count(*), max(trial) FROM event WHERE kind = 'trial_created' AND study = ? AND seq <= ?"
+)
+_NUMBERS = "SELECT trial FROM event WHERE kind = 'trial_created' AND study = ? AND seq <= ?"
+# Confirmations come on top of `trials` others, so their numbers are not below that.
+_ON_TOP = (
+    "SELECT trial, body FROM event WHERE kind = 'trial_created' AND study = ? AND trial >= ?"
+    " AND seq <= ? ORDER BY trial"
 )
 # Everything in here is in the index `event_by_kind`: no row is looked up, thousands take 8 ms.
 _ENDED = (
     "SELECT seq, trial, attempt, reason, score FROM event"
     " WHERE kind = 'attempt_ended' AND study = ? AND seq <= ?"
 )
-_ENDED_PERHAPS = (
-    "SELECT seq, body FROM event WHERE kind = 'attempt_ended' AND study = ? AND seq <= ?"
-    f" AND reason NOT IN ({_OVER})"
-)
-_STARTED = (
-    "SELECT trial, attempt, at FROM event WHERE kind = 'attempt_started' AND study = ? AND seq <= ?"
+_BODY = "SELECT body FROM event WHERE seq = ?"
+_FIRST_START = "SELECT min(at) FROM event WHERE kind = 'attempt_started' AND study = ? AND seq <= ?"
+_UNENDED = (
+    "SELECT trial, at FROM event AS start WHERE kind = 'attempt_started' AND study = ?1"
+    " AND seq <= ?2 AND NOT EXISTS (SELECT 1 FROM event WHERE kind = 'attempt_ended'"
+    " AND study = ?1 AND trial = start.trial AND attempt >= start.attempt AND seq <= ?2)"
 )
 _LATEST = (
     "SELECT kind FROM event WHERE study = ? AND trial = ? AND seq <= ?"
@@ -59,8 +63,7 @@ _LIVING = {
 }
 
 
-@dataclass(slots=True)
-class Head:
+class Head(msgspec.Struct):
     """What is known of a study without its trials."""
 
     id: int
@@ -81,13 +84,13 @@ class Head:
 
 
 class End(NamedTuple):
-    """The end of a trial's latest attempt that ended."""
+    """The end of a trial's latest attempt that ended: a row of `_ENDED`."""
 
     seq: int
+    trial: int
     attempt: int
     reason: str
     score: float | None
-    over: bool
 
 
 class EndBody(msgspec.Struct, frozen=True):
@@ -169,24 +172,23 @@ class _Tally:
     def __init__(self, source: Source, head: Head, *, engine_runs: bool) -> None:
         self._source, self._head = source, head
         self._engine_runs = engine_runs
-        self._ends = self._read_ends()
-        self._created, self._origins = self._read_created()
-        self._started_at: float | None = None
+        of_study = (head.id, source.upto)
         #: Trials whose latest attempt has no end, with the time it started.
-        self._unended: dict[int, float] = {}
-        self._read_starts()
-        self._open = tuple(number for number in self._created if not self._over(number))
+        self._unended: dict[int, float] = dict(source.rows(_UNENDED, *of_study))
+        self._started_at: float | None = source.rows(_FIRST_START, *of_study)[0][0]
+        self._ends = self._read_ends()
+        self._over = self._read_over()
+        self._origins = self._read_origins()
+        self._open = tuple(n for n in self._numbers() if n not in self._over)
         self._states: Counter[TrialState] = Counter(map(self._state_of, self._open))
 
     def view(self) -> StudyView:
         head, spec = self._head, self._head.spec
         reasons: dict[str, list[int]] = {}
-        ends = sorted((end.seq, number) for number, end in self._ends.items())
-        for _, number in ends:
-            if self._over(number):
-                reasons.setdefault(self._ends[number].reason, []).append(number)
-        over = sum(map(len, reasons.values()))
-        confirmed = sum(1 for number in self._origins if self._over(number))
+        for end in sorted(self._ends[number] for number in self._over):
+            reasons.setdefault(end.reason, []).append(end.trial)
+        over = len(self._over)
+        confirmed = len(self._over & self._origins.keys())
         ranking = self._ranking()
         recorded = head.ended.winner if head.ended else None
         best = recorded if recorded is not None else next(iter(ranking), None)
@@ -212,7 +214,7 @@ class _Tally:
             confirmed=confirmed,
             confirmations=len(self._origins),
             best=None if best is None else self._standing(best),
-            baseline=self._standing(0) if self._created else None,
+            baseline=self._standing(0) if self._open or over else None,
         )
 
     def _state(self) -> Literal["waiting", "running", "halted", "ended", "retired"]:
@@ -225,38 +227,45 @@ class _Tally:
             return "retired"
         return "halted" if self._head.halted else "waiting"
 
-    def _over(self, number: int) -> bool:
-        end = self._ends.get(number)
-        return end is not None and end.over and number not in self._unended
-
     def _read_ends(self) -> dict[int, End]:
         """Return each trial's latest end."""
-        number, upto = self._head.id, self._source.upto
-        on = {
-            seq
-            for seq, body in self._source.rows(_ENDED_PERHAPS, number, upto)
-            if END_BODY.decode(body).then != "over"
-        }
         ends: dict[int, End] = {}
-        for seq, trial, attempt, reason, score in self._source.rows(_ENDED, number, upto):
-            known = ends.get(trial)
-            if known is None or known.attempt < attempt:
-                ends[trial] = End(seq, attempt, reason, score, seq not in on)
+        for end in map(End._make, self._source.rows(_ENDED, self._head.id, self._source.upto)):
+            known = ends.get(end.trial)
+            if known is None or known.attempt < end.attempt:
+                ends[end.trial] = end
         return ends
 
-    def _read_created(self) -> tuple[list[int], dict[int, int]]:
-        """Return the numbers of all trials, and of each confirmation the trial it repeats."""
-        created: list[int] = []
-        origins: dict[int, int] = {}
-        for trial, body in self._source.rows(
-            _CREATED, self._head.fewest_trials, self._head.id, self._source.upto
-        ):
-            created.append(trial)
-            if body is not None:
-                origin = _ORIGIN.decode(body)
-                if origin.role is Role.CONFIRMATION and origin.of is not None:
-                    origins[trial] = origin.of
-        return created, origins
+    def _read_over(self) -> set[int]:
+        """Return the trials that are over: by their reason, or as the fact says."""
+        return {
+            number
+            for number, end in self._ends.items()
+            if number not in self._unended and (end.reason in _OVER or self._says_over(end.seq))
+        }
+
+    def _says_over(self, seq: int) -> bool:
+        return END_BODY.decode(self._source.rows(_BODY, seq)[0][0]).then == "over"
+
+    def _numbers(self) -> Iterable[int]:
+        """Return the numbers of all trials."""
+        of_study = (self._head.id, self._source.upto)
+        trials, highest = self._source.rows(_COUNTED, *of_study)[0]
+        if not trials or trials == highest + 1:
+            return range(trials)
+        return sorted(number for (number,) in self._source.rows(_NUMBERS, *of_study))
+
+    def _read_origins(self) -> dict[int, int]:
+        """Return of each confirmation the trial that it repeats."""
+        rows = self._source.rows(
+            _ON_TOP, self._head.id, self._head.fewest_trials, self._source.upto
+        )
+        created = [(trial, _ORIGIN.decode(body)) for trial, body in rows]
+        return {
+            trial: origin.of
+            for trial, origin in created
+            if origin.role is Role.CONFIRMATION and origin.of is not None
+        }
 
     def _state_of(self, number: int) -> TrialState:
         """Return the state of a trial that is not over."""
@@ -265,23 +274,14 @@ class _Tally:
         rows = self._source.rows(_LATEST, self._head.id, number, self._source.upto)
         return _LIVING.get(rows[0][0], TrialState.QUEUED)
 
-    def _read_starts(self) -> None:
-        """Note when the first attempt started, and which attempts have no end."""
-        ends = self._ends
-        starts = self._source.rows(_STARTED, self._head.id, self._source.upto)
-        for trial, attempt, at in starts:
-            if trial not in ends or ends[trial].attempt < attempt:
-                self._unended[trial] = at
-        self._started_at = min((at for _, _, at in starts), default=None)
-
     def _ranking(self) -> tuple[int, ...]:
         """Return completed trials without confirmations, best first; of equals the earlier end."""
         sign = 1.0 if self._head.spec.goal is Goal.MINIMIZE else -1.0
         scored = [
-            (sign * end.score, end.seq, number)
-            for number, end in self._ends.items()
-            if end.reason == "completed"
-            and end.score is not None
+            (sign * score, seq, number)
+            for seq, number, _, reason, score in self._ends.values()
+            if reason == "completed"
+            and score is not None
             and number not in self._origins
             and number not in self._unended
         ]
@@ -296,7 +296,7 @@ class _Tally:
             score=own,
             fresh=_spread(fresh),
             seeds=_spread(fresh if own is None else [own, *fresh]),
-            confirmed=sum(map(self._over, confirmations)),
+            confirmed=len(self._over.intersection(confirmations)),
             confirmations=len(confirmations),
         )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import msgspec
 
 from smallhours.core import facts as f
@@ -18,8 +16,7 @@ from smallhours.snapshot.views import AttemptView, CheckpointView, Then, TrialVi
 _METRICS = msgspec.json.Decoder(dict[str, StoredNumber])
 
 
-@dataclass(slots=True)
-class _Run:
+class _Run(msgspec.Struct):
     """An attempt while its facts are read."""
 
     number: int
@@ -33,14 +30,13 @@ class _Run:
     rejected: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(slots=True)
-class _Story:
+class _Story(msgspec.Struct):
     """A trial while its facts are read."""
 
     created: f.TrialCreated
     state: TrialState = TrialState.QUEUED
-    runs: dict[int, _Run] = field(default_factory=dict)
-    checkpoints: dict[str, CheckpointView] = field(default_factory=dict)
+    runs: dict[int, _Run] = {}
+    checkpoints: dict[str, CheckpointView] = {}
     last_end: f.AttemptEnded | None = None
 
     def run(self, attempt: int) -> _Run:
@@ -60,7 +56,14 @@ def exists(source: Source, study: int, number: int) -> bool:
 
 
 def view(
-    source: Source, home: Home, head: Head, number: int, *, engine_runs: bool, now: float
+    source: Source,
+    home: Home,
+    head: Head,
+    number: int,
+    *,
+    engine_runs: bool,
+    engine_restarts: bool,
+    now: float,
 ) -> TrialView:
     """Return a trial that exists, and all that came of it."""
     story = _read(source, home, head.id, number)
@@ -83,7 +86,11 @@ def view(
         params=story.created.params,
         seed=story.created.seed,
         state=state,
-        waiting=_waiting(head, story, engine_runs) if state is TrialState.QUEUED else None,
+        waiting=(
+            _waiting(head, story, engine_runs=engine_runs, engine_restarts=engine_restarts)
+            if state is TrialState.QUEUED
+            else None
+        ),
         reason=end.reason if end else None,
         then=then,
         score=_score(head, state, end, curve, last_step),
@@ -227,7 +234,7 @@ def _score(
     return min(seen) if head.spec.goal is Goal.MINIMIZE else max(seen)
 
 
-def _waiting(head: Head, story: _Story, engine_runs: bool) -> Waiting:
+def _waiting(head: Head, story: _Story, *, engine_runs: bool, engine_restarts: bool) -> Waiting:
     end = story.last_end
     cut_off = story.state not in (TrialState.QUEUED, TrialState.ENDED)
     points = [saved.step for saved in story.checkpoints.values()]
@@ -238,6 +245,8 @@ def _waiting(head: Head, story: _Story, engine_runs: bool) -> Waiting:
             if head.ended or head.retired
             else "study_halted"
             if head.halted
+            else "engine_restarts"
+            if engine_restarts
             else "engine_down"
             if not engine_runs
             else "alone"

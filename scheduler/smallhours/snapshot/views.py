@@ -29,6 +29,8 @@ class EngineView(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float | None
     #: Why the latest session ended; None: it runs, or ended without a word.
     ended: str | None
+    #: Whether it does not run, but its supervisor does, and starts it.
+    restarting: bool
 
 
 class Spread(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,7 +150,7 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """Why a trial does not run, and what it would do."""
 
-    why: Literal["place", "alone", "study_halted", "study_over", "engine_down"]
+    why: Literal["place", "alone", "study_halted", "study_over", "engine_down", "engine_restarts"]
     to: Literal["start", "retry", "resume"]
     from_step: int
 

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from smallhours.errors import StudyFileError
-from smallhours.space import did_you_mean
+from smallhours.hints import did_you_mean
 from smallhours.study import Study
 from smallhours.worker.note import in_library
 

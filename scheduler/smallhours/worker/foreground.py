@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from smallhours.errors import StudyFileError, UsageError
-from smallhours.space import Params, did_you_mean
+from smallhours.hints import did_you_mean
+from smallhours.space import Params
 from smallhours.study import Study
-from smallhours.worker import attempt, code
+from smallhours.worker import attempt, code, note
 from smallhours.worker.link import Message
 from smallhours.worker.order import Order
 from smallhours.worker.trial import Trial, TrialStopped
@@ -145,6 +146,9 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except Exception as error:  # noqa: BLE001 - the user's own code failed: show where
+        note.print_error(error, given.source.absolute().parent)
+        return 1
     values = "  ".join(f"{name} {value:.6g}" for name, value in metrics.items())
     _say(f"done  {values}")
     return 0

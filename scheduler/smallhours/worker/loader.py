@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from smallhours.errors import StudyFileError
-from smallhours.space import did_you_mean
+from smallhours.hints import did_you_mean
 from smallhours.study import Study
-from smallhours.worker import code, note, sources
+from smallhours.worker import code, names, note, sources
 
 _ANSWER_FD = 3
 
@@ -29,7 +31,7 @@ def read(source: Path) -> dict[str, Any]:
         prefix = "" if same else f"{_shown(error.file, source.parent)}: "
         return _error(error.key, prefix + error.message)
     except BaseException as error:  # noqa: BLE001 - whatever the user's file raises is its fault
-        return _import_error(error, source.parent)
+        return _import_error(error, source)
 
 
 def _read(source: Path) -> dict[str, Any]:
@@ -49,13 +51,24 @@ def _read(source: Path) -> dict[str, Any]:
             "",
             'it defines no study: write study = Study("name", ...) at its top level',
         )
+    missing = names.undefined(module)
+    if missing is not None:
+        raise StudyFileError(
+            str(source),
+            "",
+            f"line {missing.line}, in {missing.function}(): the name {missing.name!r} is not"
+            f" defined{_whence(missing.name, [*missing.own, *vars(module)])}",
+        )
     files = sources.own_files(module, folder)
     found = sources.reports(files)
-    names: set[str] = set()
+    taken: set[str] = set()
     for study in studies:
-        if study.name in names:
-            raise study.error("name", "two studies of this file have it: names must differ")
-        names.add(study.name)
+        if study.name in taken:
+            raise study.error(
+                "name",
+                f"two studies of this file are named {study.name!r}: give one another name",
+            )
+        taken.add(study.name)
         study.check()
         _check_metric(study, found)
     return {
@@ -86,7 +99,15 @@ def _check_metric(study: Study, found: sources.Reports) -> None:
     )
 
 
-def _import_error(error: BaseException, folder: Path) -> dict[str, Any]:
+def _whence(name: str, known: Iterable[str]) -> str:
+    """Return where a name that is missing most likely comes from."""
+    if importlib.util.find_spec(name) is not None:
+        return f": add `import {name}` at the top"
+    return did_you_mean(name, known)
+
+
+def _import_error(error: BaseException, source: Path) -> dict[str, Any]:
+    folder = source.parent
     described = note.describe(error, folder, "load")
     place = described["where"].split(" in ")[0]
     if isinstance(error, SystemExit):
@@ -96,7 +117,16 @@ def _import_error(error: BaseException, folder: Path) -> dict[str, Any]:
         message = f"{described['type']}: {text}" if text else str(described["type"])
     plain = isinstance(error, SyntaxError | ModuleNotFoundError | SystemExit)
     trace = "" if plain else note.for_people(error, folder)
-    return _error("", f"{place}: {message}" if place else message, trace)
+    file = place.partition(":")[0]
+    module = Path(file).stem
+    hidden = (
+        f"; {file} hides Python's own module {module}: rename it"
+        if file != source.name and module in sys.stdlib_module_names
+        else ""
+    )
+    # The file itself is named anyway.
+    place = place.replace(f"{source.name}:", "line ", 1)
+    return _error("", (f"{place}: {message}" if place else message) + hidden, trace)
 
 
 def _shown(file: str, folder: Path) -> str:

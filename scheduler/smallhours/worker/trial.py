@@ -14,7 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
-from smallhours.space import Params, did_you_mean
+from smallhours.hints import did_you_mean
+from smallhours.space import Params
 from smallhours.worker import checkpoint
 from smallhours.worker.link import Link, LinkLostError, Message, stored
 from smallhours.worker.order import Order

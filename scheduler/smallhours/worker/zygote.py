@@ -193,7 +193,8 @@ class Zygote:
         with (order.attempt_dir / "log.txt").open("ab") as log:
             log.write(
                 f"smallhours: the study can't be forked: {obstacle}. This trial runs in a fresh"
-                " process, which takes seconds to start.\n".encode()
+                " process, which takes seconds to start. What does that while the file is imported"
+                " or in prepare() belongs into train().\n".encode()
             )
             log.flush()
             process = subprocess.Popen(
@@ -302,9 +303,12 @@ def _run_fresh(parent_pid: int, config: Config, order: Order) -> int:
     attempt.redirect(order.attempt_dir)
     link = attempt.connect(order)
     try:
-        study, data = attempt.load_study(config)
+        with forbidden.NativeStarts(config.folder) as starts:
+            study, data = attempt.load_study(config)
     except LoadError as error:
         return attempt.fail(error.note, error.text, order)
+    if starts.place:
+        print(f"smallhours: {starts.place} started the library's threads.", flush=True)
     return attempt.run(study, data, order, link, config.folder)
 
 
