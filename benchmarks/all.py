@@ -17,7 +17,7 @@ def main() -> int:
     failed = 0
     for name in NAMES:
         print(f"\n== {name}", flush=True)
-        command = [sys.executable, HERE / f"{name}.py", *sys.argv[1:]]
+        command = [sys.executable, str(HERE / f"{name}.py"), *sys.argv[1:]]
         failed += subprocess.run(command, check=False).returncode != 0
     return failed
 

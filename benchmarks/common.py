@@ -6,6 +6,8 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -87,24 +89,33 @@ class Ran:
 
 
 def run(
-    command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, limit_s: float = 900
+    command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, limit_s: float = 600
 ) -> Ran:
-    """Run a command to its end in an environment of its own; its output only shows if it fails."""
+    """Run a command to its end; its output only shows if it fails.
+
+    Raises:
+        RuntimeError: it failed, or was killed with all it had started because it took too long.
+    """
     load, started = os.getloadavg()[0], time.perf_counter()
-    done = subprocess.run(
+    process = subprocess.Popen(
         [str(part) for part in command],
         env={**os.environ, **(env or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=limit_s,
-        check=False,
+        start_new_session=True,
     )
+    try:
+        output, _ = process.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise RuntimeError(f"{command} was not done in {limit_s:.0f} s") from None
     wall_s = time.perf_counter() - started
-    if done.returncode:
-        raise RuntimeError(f"{command} left with {done.returncode}:\n{done.stdout[-4000:]}")
-    return Ran(wall_s, load, done.stdout)
+    if process.returncode:
+        raise RuntimeError(f"{command} left with {process.returncode}:\n{output[-4000:]}")
+    return Ran(wall_s, load, output)
 
 
 @contextmanager
@@ -112,8 +123,7 @@ def workplace(study: str | None = None, name: str = "bench") -> Iterator[Path]:
     """Give a private directory with `task.py` and a study file NAME.py; gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="smallhours-bench-") as text:
         place = Path(text)
-        for module in ("task.py",):
-            (place / module).write_text((HERE / module).read_text(encoding="utf-8"), "utf-8")
+        shutil.copy(HERE / "task.py", place)
         if study is not None:
             (place / f"{name}.py").write_text(study, encoding="utf-8")
         yield place

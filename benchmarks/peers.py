@@ -141,7 +141,7 @@ def _space() -> dict[str, Any]:
 def _tune(trainable: Any, trials: int, *, stopping: bool, reuse: bool) -> None:
     import ray
     from ray import tune
-    from ray.tune.schedulers import MedianStoppingRule
+    from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.optuna import OptunaSearch
 
     here = str(Path(__file__).parent)
@@ -152,12 +152,10 @@ def _tune(trainable: Any, trials: int, *, stopping: bool, reuse: bool) -> None:
         logging_level="ERROR",
         runtime_env={"env_vars": {"PYTHONPATH": here}},
     )
-    median = MedianStoppingRule(
-        time_attr="training_iteration",
-        grace_period=task.WARMUP_STEPS,
-        min_samples_required=task.STARTUP_TRIALS,
-        # Else it pauses trials while it has too few samples, and they begin again at epoch 1.
-        min_time_slice=task.EPOCHS,
+    # Its median rule pauses trials while it has few samples, and they begin again at epoch 1; with
+    # reused actors the run then stood still (2 of 2). ASHA is what most people give it anyway.
+    asha = ASHAScheduler(
+        time_attr="training_iteration", max_t=task.EPOCHS, grace_period=3, reduction_factor=3
     )
     with tempfile.TemporaryDirectory() as place:
         tuner = tune.Tuner(
@@ -168,7 +166,7 @@ def _tune(trainable: Any, trials: int, *, stopping: bool, reuse: bool) -> None:
                 mode="min",
                 num_samples=trials,
                 search_alg=OptunaSearch(),
-                scheduler=median if stopping else None,
+                scheduler=asha if stopping else None,
                 reuse_actors=reuse,
             ),
             run_config=tune.RunConfig(

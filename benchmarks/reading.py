@@ -23,7 +23,7 @@ from smallhours import rules
 from smallhours.core import actions as a
 from smallhours.core import events as e
 from smallhours.core.machine import Machine
-from smallhours.core.spec import Dimension, Goal, StudySpec
+from smallhours.core.spec import Dimension, Goal, ParamValue, StudySpec
 from smallhours.ledger.store import Ledger
 from smallhours.paths import Home
 from smallhours.search import Search
@@ -77,7 +77,7 @@ class Night:
         while self._todo:
             action = self._todo.pop(0)
             if isinstance(action, a.Ask):
-                params = {
+                params: dict[str, ParamValue] = {
                     "lr": 10 ** self._rng.uniform(-4, 0),
                     "width": self._rng.randint(8, 256),
                     "depth": self._rng.choice((1, 2, 3)),
@@ -149,9 +149,9 @@ def rebuild(home: Home) -> dict[str, float]:
     return {"state": state_s, "search": search_s}
 
 
-def verbs(place: Path, times: int) -> list[tuple[str, float | None, float | None, float | None]]:
+def verbs(place: Path, times: int) -> list[tuple[object, ...]]:
     """Return, for each verb, the least, median and 95th percentile of whole processes."""
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for words in (
         ("show",), ("show", "night"), ("show", "night/77"), ("why", "night/77"), ("best", "night"),
     ):  # fmt: skip

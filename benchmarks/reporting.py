@@ -147,7 +147,7 @@ def watch(home: Path, over_s: float) -> Cost:
 
 def _rate(file: Path, steps: int) -> float:
     began, ended = json.loads(file.read_text("ascii"))
-    return steps / (ended - began)
+    return float(steps / (ended - began))
 
 
 def bare_rates(processes: int, steps: int) -> list[float]:

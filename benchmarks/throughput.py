@@ -14,6 +14,7 @@ import os
 import statistics
 import sys
 from collections import defaultdict
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from common import HERE, SMALLHOURS, Ran, query, run, save, show, smallhours_env, workplace
@@ -81,8 +82,9 @@ def _peer(name: str, trials: int, *, stopping: bool) -> tuple[Ran, list[float]]:
     with workplace() as place:
         times = place / "times"
         times.mkdir()
-        command = [sys.executable, HERE / "peers.py", name, "--trials", str(trials)]
-        command += ["--times", times, *(["--stopping"] if stopping else [])]
+        command: list[str | Path] = [sys.executable, HERE / "peers.py", name]
+        command += ["--trials", str(trials), "--times", times]
+        command += ["--stopping"] if stopping else []
         ran = run(command)
         lines = [line for file in times.iterdir() for line in file.read_text("ascii").split()]
         return ran, [float(line) for line in lines]

@@ -98,7 +98,9 @@ class Night:
 
     def run(self, key: AttemptKey) -> list[a.Action]:
         """Let an attempt's process speak for the first time."""
-        return self.tell(e.ProcessStarted(at=self.now, key=key, pid=1000 + key.trial, pid_started=1))
+        return self.tell(
+            e.ProcessStarted(at=self.now, key=key, pid=1000 + key.trial, pid_started=1)
+        )
 
     def report(self, key: AttemptKey, step: int, loss: float, **more: float) -> list[a.Action]:
         """Let an attempt report; a second passes."""

@@ -1,4 +1,4 @@
-"""A state directory of its own with real processes: the command line, supervisor, engine, trials."""
+"""A state directory of its own with real processes: command line, supervisor, engine, trials."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class RealNight:
         self.home = Home(folder / "state")
         self._begun: list[subprocess.Popen[bytes]] = []
         self.environment = {
-            **os.environ,
+            # Tests that run Ray in this process leave its settings, token included, behind.
+            **{name: text for name, text in os.environ.items() if not name.startswith("RAY_")},
             "SMALLHOURS_HOME": str(self.home.root),
             "SMALLHOURS_LAUNCHER": launcher,
             "NO_COLOR": "1",
@@ -56,7 +57,9 @@ class RealNight:
         )
         output = done.stdout + done.stderr
         if check is not None:
-            assert done.returncode == check, f"{words} left with {done.returncode}:\n{output}{self.log()}"
+            assert done.returncode == check, (
+                f"{words} left with {done.returncode}:\n{output}{self.log()}"
+            )
         return output
 
     def begin(self, *words: str | Path) -> subprocess.Popen[bytes]:
@@ -88,7 +91,9 @@ class RealNight:
         """Return the recorded ends."""
         return [fact for fact in self.facts() if isinstance(fact, f.AttemptEnded)]
 
-    def wait(self, condition: Callable[[list[f.Fact]], object], limit_s: float = 30) -> list[f.Fact]:
+    def wait(
+        self, condition: Callable[[list[f.Fact]], object], limit_s: float = 30
+    ) -> list[f.Fact]:
         """Wait until the recorded facts fulfil a condition."""
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:

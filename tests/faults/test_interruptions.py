@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -58,8 +59,9 @@ def child(parent: int, words: str) -> int:
     by_pid = {process.pid: process for process in all_processes()}
     for process in by_pid.values():
         try:
-            with open(f"/proc/{process.pid}/cmdline", "rb") as file:
-                command = file.read().replace(b"\0", b" ").decode()
+            command = (
+                Path(f"/proc/{process.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            )
         except OSError:
             continue
         ancestor = process
@@ -116,8 +118,8 @@ def test_with_the_supervisor_killed_everything_goes_and_resume_goes_on(real):
     real.begin("run", real.study(STUDY))
     real.wait_for_reports(8)
     engine = real.engine_pid()
-    with open(f"/proc/{engine}/stat", encoding="ascii") as stat:
-        supervisor = int(stat.read().rpartition(")")[2].split()[1])
+    stat = Path(f"/proc/{engine}/stat").read_text(encoding="ascii")
+    supervisor = int(stat.rpartition(")")[2].split()[1])
     real.kill(supervisor)
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline and engine in real.processes():

@@ -109,7 +109,8 @@ for when in range(1, last + 1):
         os.fsync = fsync
         place = folder / str(when) / "checkpoints"
         place.mkdir(parents=True)
-        sys.addaudithook(lambda event, _: step() if event in ("open", "os.rename", "os.mkdir") else None)
+        watched = ("open", "os.rename", "os.mkdir")
+        sys.addaudithook(lambda event, _: step() if event in watched else None)
         checkpoint.save({"n": 1}, place / "1-1", step=1, attempt=1, best=None)
         os.write(1, f"{when}\\n".encode())
         checkpoint.save({"n": 2}, place / "2-1", step=2, attempt=1, best=None)
@@ -203,4 +204,3 @@ def test_engines_killed_again_and_again_lose_nothing_and_repeat_nothing(real):
     for trial in study.trials.values():
         last = trial.last_step
         assert trial.last_metrics["sum"] == sum(range(1, last + 1))
-

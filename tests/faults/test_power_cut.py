@@ -33,7 +33,8 @@ place, what = Path(sys.argv[1]), sys.argv[2]
 acknowledged = 0
 if what == "checkpoints":
     for step in range(1, 6):
-        checkpoint.save({"n": step}, place / "checkpoints" / f"{step}-1", step=step, attempt=1, best=None)
+        target = place / "checkpoints" / f"{step}-1"
+        checkpoint.save({"n": step}, target, step=step, attempt=1, best=None)
         acknowledged += 1
 else:
     ledger = store.Ledger(place / "ledger.db", place / "engine.lock", reserve=False)

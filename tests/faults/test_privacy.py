@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from fakes.real import RealNight
 
 pytestmark = [pytest.mark.ray, pytest.mark.processes, pytest.mark.timeout(120)]

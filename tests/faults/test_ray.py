@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fakes.real import RealNight
 
+from fakes.real import RealNight
 from smallhours.core import facts as f
 from smallhours.core import reasons as r
 
@@ -98,7 +98,9 @@ def test_five_kills_of_the_engine_lose_nothing(night):
 def test_a_killed_raylet_is_noticed_and_a_fresh_engine_goes_on(night):
     run = night.begin("run", night.study(STUDY.replace("TRIALS", "8")))
     night.wait_for_reports(6)
-    (raylet,) = [pid for pid in below_engine(night, "raylet") if psutil.Process(pid).name() == "raylet"]
+    (raylet,) = [
+        pid for pid in below_engine(night, "raylet") if psutil.Process(pid).name() == "raylet"
+    ]
     first = night.engine_pid()
     night.kill(raylet)
     assert run.wait(90) == 0, night.log()

@@ -1,14 +1,14 @@
-"""The machine under anything that can happen, in any order, with the invariants after every step."""
+"""The machine under anything that can happen, in any order; invariants after every step."""
 
 from __future__ import annotations
 
 import math
 
-from fakes.core import Night, check_invariants, make_spec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from fakes.core import Night, check_invariants, make_spec
 from smallhours.core import actions as a
 from smallhours.core import events as e
 from smallhours.core import facts as f
@@ -21,7 +21,13 @@ _NOTE = DeathNote(
     type="ValueError", message="no", fingerprint="f1", where="w.py:3", traceback="", phase="train"
 )
 _FULL = DeathNote(
-    type="OSError", message="full", fingerprint="f2", where="", traceback="", phase="train", errno=28
+    type="OSError",
+    message="full",
+    fingerprint="f2",
+    where="",
+    traceback="",
+    phase="train",
+    errno=28,
 )
 _EXITS = st.sampled_from(
     [
@@ -74,8 +80,12 @@ class NightMachine(RuleBasedStateMachine):
         return max(reported, default=live.resume_step)
 
     @precondition(lambda self: not self.over)
-    @rule(name=st.sampled_from(["wine", "digits"]), trials=st.integers(1, 12), digest=st.integers(1, 2),
-          replace=st.booleans())  # fmt: skip
+    @rule(
+        name=st.sampled_from(["wine", "digits"]),
+        trials=st.integers(1, 12),
+        digest=st.integers(1, 2),
+        replace=st.booleans(),
+    )
     def add(self, name, trials, digest, replace):
         spec = make_spec(name, trials=trials, **self.keys)
         request = f"r{len(self.night.facts)}"
@@ -140,9 +150,7 @@ class NightMachine(RuleBasedStateMachine):
             for key in self.live()
         }
         self.night.tell(
-            e.Tick(
-                at=self.night.now, available_bytes=free, total_bytes=2**34, processes=samples
-            )
+            e.Tick(at=self.night.now, available_bytes=free, total_bytes=2**34, processes=samples)
         )
 
     @precondition(lambda self: not self.over)
@@ -159,9 +167,7 @@ class NightMachine(RuleBasedStateMachine):
     @rule()
     def release(self):
         self.night.tell(
-            e.ReleaseRequested(
-                at=self.night.now, request=f"l{len(self.night.facts)}", study=None
-            )
+            e.ReleaseRequested(at=self.night.now, request=f"l{len(self.night.facts)}", study=None)
         )
 
     @precondition(lambda self: not self.over)

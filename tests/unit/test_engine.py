@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from fakes.core import make_spec
 
+from fakes.core import make_spec
 from smallhours import exits, housekeeping, inbox
 from smallhours.backends import zygotes
 from smallhours.backends.base import Placed, SlotReturn

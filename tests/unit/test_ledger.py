@@ -10,8 +10,8 @@ import sys
 
 import msgspec
 import pytest
-from fakes.core import Night, make_spec
 
+from fakes.core import Night, make_spec
 from smallhours import rules
 from smallhours.core import facts as f
 from smallhours.core import reasons as r
@@ -90,7 +90,8 @@ def test_a_ledger_of_another_version_is_refused_and_left_alone(tmp_path):
     "damage",
     [
         "UPDATE event SET body = replace(body, '0.5', '0.4') WHERE kind = 'study_added'",
-        "UPDATE report SET metrics = replace(metrics, '0.1', '0.2') WHERE seq = (SELECT min(seq) FROM report)",
+        "UPDATE report SET metrics = replace(metrics, '0.1', '0.2')"
+        " WHERE seq = (SELECT min(seq) FROM report)",
         "UPDATE report SET step = step + 1 WHERE seq = (SELECT min(seq) FROM report)",
         "DELETE FROM report WHERE seq = (SELECT min(seq) FROM report)",
         "DELETE FROM event WHERE kind = 'attempt_running'",

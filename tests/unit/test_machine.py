@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from fakes.core import Night, check_invariants, make_spec
 
+from fakes.core import Night, check_invariants, make_spec
 from smallhours.core import actions as a
 from smallhours.core import events as e
 from smallhours.core import facts as f

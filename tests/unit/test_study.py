@@ -80,8 +80,11 @@ def test_every_key_of_the_core_s_spec_is_given_and_defaults_agree() -> None:
         ({"sampler": {"n": 1}}, "digits.sampler", '"name"'),
         ({"sampler": {"name": "tpe", "gamma": max}}, "digits.sampler.gamma", "no such option"),
         ({"sampler": {"name": "tpe", "n_startup": 1}}, "digits.sampler.n_startup", "did you mean"),
-        ({"sampler": {"name": "tpe", "n_ei_candidates": 0}},
-         "digits.sampler.n_ei_candidates", "1 or more"),
+        (
+            {"sampler": {"name": "tpe", "n_ei_candidates": 0}},
+            "digits.sampler.n_ei_candidates",
+            "1 or more",
+        ),
         ({"question": 3}, "digits.question", "expected text"),
         ({"space": {}}, "digits.space", "a dict"),
         ({"space": {"lr": 3}}, "digits.space.lr", "Float, Int or Choice"),
