@@ -90,8 +90,7 @@ def test_a_ledger_of_another_version_is_refused_and_left_alone(tmp_path):
     "damage",
     [
         "UPDATE event SET body = replace(body, '0.5', '0.4') WHERE kind = 'study_added'",
-        "UPDATE report SET metrics = replace(metrics, '0.1', '0.2')"
-        " WHERE seq = (SELECT min(seq) FROM report)",
+        "UPDATE report SET metrics = replace(metrics, '0.1', '0.2')",
         "UPDATE report SET step = step + 1 WHERE seq = (SELECT min(seq) FROM report)",
         "DELETE FROM report WHERE seq = (SELECT min(seq) FROM report)",
         "DELETE FROM event WHERE kind = 'attempt_running'",

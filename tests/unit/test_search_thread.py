@@ -141,6 +141,7 @@ def test_a_closed_study_and_one_with_a_wrong_sampler_fail_with_words(posted: Pos
 
 
 def test_shutdown_drops_what_waits_and_ends_the_thread() -> None:
+    others = set(threading.enumerate())
     posted, entered, leave = Posted(), threading.Event(), threading.Event()
 
     def define(asking: Asking, trial: int) -> None:
@@ -155,7 +156,7 @@ def test_shutdown_drops_what_waits_and_ends_the_thread() -> None:
     leave.set()
     posted.thread.shutdown()
     assert posted.queue.empty()
-    assert not any(t.name == "search" and t.is_alive() for t in threading.enumerate())
+    assert set(threading.enumerate()) <= others
 
 
 def test_the_history_of_a_study_leaves_confirmations_out_and_counts_ends() -> None:
