@@ -29,7 +29,7 @@ from smallhours.paths import Home
 from smallhours.search import Search
 from smallhours.search_thread import history_of
 
-STEPS = 40
+STEPS = 64
 SPEC = StudySpec(
     name="night",
     metric="loss",
@@ -60,6 +60,8 @@ class Night:
         self._todo: list[a.Action] = []
         #: Seconds that each timed report took.
         self.decisions: list[float] = []
+        #: Reports so far.
+        self.reports = 0
 
     def play(self) -> None:
         """Run the whole night."""
@@ -101,6 +103,7 @@ class Night:
             event = e.ReportArrived(at=self._at, key=key, step=step, metrics={"loss": loss})
             began = time.perf_counter()
             out = self._machine.handle(event)
+            self.reports += 1
             if key.trial >= self._trials - TIMED:
                 self.decisions.append(time.perf_counter() - began)
             self._keep(out)
@@ -171,7 +174,8 @@ def main() -> None:
         night = Night(home, trials)
         made_s = timed(night.play)
         size = home.ledger.stat().st_size / 1e6
-        print(f"  {trials} trials in a ledger of {size:.0f} MB, made in {made_s:.0f} s")
+        count = f"{trials} trials and {night.reports} reports"
+        print(f"  {count} in a ledger of {size:.0f} MB, made in {made_s:.0f} s")
         rebuilt = rebuild(home)
         show("Ready again, seconds", ("part", "s"), list(rebuilt.items()))
         decided = [1000 * s for s in night.decisions]
@@ -182,8 +186,8 @@ def main() -> None:
         show("Verbs, seconds from start to end", ("verb", "least", "median", "p95"), printed)
         save(
             "reading",
-            {"trials": trials, "megabytes": size, "rebuild_s": rebuilt, "decision_ms": row,
-             "verbs_s": printed},
+            {"trials": trials, "reports": night.reports, "megabytes": size,
+             "rebuild_s": rebuilt, "decision_ms": row, "verbs_s": printed},
         )  # fmt: skip
 
 
