@@ -6,6 +6,7 @@ with a `request_answered` fact in the ledger, then deletes the file.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
@@ -67,10 +68,13 @@ def pending(home: Home) -> list[Request]:
     for path in sorted(home.inbox.glob("*.json")):
         try:
             requests.append(_read(path))
-        except FileNotFoundError:
-            continue  # taken back since it was listed
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             _reject(path, str(error))
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                _reject(path, "it is a link")
+            elif error.errno != errno.ENOENT:  # that one was taken back since it was listed
+                _warn(f"{path.name} can't be read now: {error}")
     return requests
 
 
@@ -139,11 +143,13 @@ def _reject(path: Path, why: str) -> None:
     aside = path.parent / "rejected"
     aside.mkdir(mode=0o700, exist_ok=True)
     path.rename(aside / path.name)
+    _warn(f"{path.name} is no request ({why}); moved to {aside}")
+
+
+def _warn(text: str) -> None:
     import logging  # not above: commands that only ask start in no time
 
-    logging.getLogger(__name__).warning(
-        "inbox: %s is no request (%s); moved to %s", path.name, why, aside
-    )
+    logging.getLogger(__name__).warning("inbox: %s", text)
 
 
 def _answer(ledger: Path, request: str) -> tuple[bool, str] | None:

@@ -10,7 +10,7 @@ from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core.ladder import Ladders
 from smallhours.core.queue import Asked
-from smallhours.core.reasons import Budget, Diverged, Reason, RuleCut, RungCut, tag
+from smallhours.core.reasons import Budget, Crash, Diverged, Failure, Reason, RuleCut, RungCut, tag
 from smallhours.core.rule import RuleFactory
 from smallhours.core.spec import stored
 from smallhours.core.state import State, Study, Trial, fingerprint
@@ -129,8 +129,20 @@ class Desk:
         needed = guards.SAME_FAILURES_AT_FIRST if study.best is None else ends.maxlen
         assert needed is not None
         if len(ends) >= needed:
-            text = f"the last {len(ends)} attempts all failed in the same way"
+            text = f"the last {len(ends)} attempts all failed in the same way: {_in_short(reason)}"
             self.halt(study, "same_failure", text, at)
+
+
+def _in_short(reason: Reason) -> str:
+    match reason:
+        case Failure():
+            place = f" ({reason.where})" if reason.where else ""
+            return f"{reason.type}: {reason.message[:200]}{place}"
+        case Crash():
+            by = f"signal {reason.signal}" if reason.signal else f"exit code {reason.exit_code}"
+            return f"the process died with {by}"
+        case _:
+            return tag(reason)
 
 
 def why_stopped(reason: Reason) -> str:

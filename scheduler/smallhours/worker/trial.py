@@ -15,7 +15,6 @@ from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
 from smallhours.hints import did_you_mean
-from smallhours.space import Params
 from smallhours.worker import checkpoint
 from smallhours.worker.link import Link, LinkLostError, Message, stored
 from smallhours.worker.order import Order
@@ -24,6 +23,8 @@ from smallhours.worker.order import Order
 _GAPS = 9
 #: Share of a gap that a report may wait for the verdict, and its bounds in seconds.
 _WAIT_SHARE, _WAIT_LEAST_S, _WAIT_MOST_S = 0.01, 0.001, 0.05
+#: Every report keeps its names, for ever.
+_MOST_METRICS, _LONGEST_NAME = 100, 100
 
 _Result = TypeVar("_Result")
 
@@ -51,7 +52,7 @@ class Trial:
 
     def __init__(self, order: Order, link: Link, data: object = None) -> None:
         self.name = order.name
-        self.params: Params = order.params
+        self.params: dict[str, Any] = dict(order.params)
         self.seed = order.seed
         self.device = order.device
         self.dir: Path = order.trial_dir
@@ -239,6 +240,12 @@ class Trial:
             given = ", ".join(values) or "nothing"
             hint = did_you_mean(metric, values)
             raise ReportError(f"the study's metric {metric!r} is not reported, but {given}{hint}")
+        if len(values) > _MOST_METRICS:
+            raise ReportError(f"{len(values)} metrics at once; {_MOST_METRICS} are the most")
+        longest = max(values, key=len)
+        if len(longest) > _LONGEST_NAME:
+            name = f"{longest[:40]}..."
+            raise ReportError(f"the metric name {name!r} has over {_LONGEST_NAME} characters")
 
     def _note(self, step: int, value: float) -> None:
         """Remember what a report says before it is sent."""
