@@ -57,7 +57,7 @@ class Zygotes:
     def __init__(self, directory: Path, logs: Path, environment: Mapping[str, str]) -> None:
         self._directory = directory
         self._logs = logs
-        self._environment = {**environment, **limits.ENVIRONMENT}
+        self._environment = {**limits.PREFERRED, **environment, **limits.ENVIRONMENT}
         self._of: dict[int, _Zygote] = {}
         self._deaths: dict[int, Death] = {}
 
