@@ -172,7 +172,7 @@ def _meminfo() -> Iterator[tuple[str, int]]:
 
 def _gpu() -> Finding:
     try:
-        import pynvml  # type: ignore[import-untyped]
+        import pynvml
     except ImportError:
         return Finding(what="GPU", verdict="ok", found="none; the CPU is the device")
     try:
