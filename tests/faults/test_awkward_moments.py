@@ -71,7 +71,10 @@ def train_closes(trial):
 
 def train_huge(trial):
     for step in range(1, 4):
-        trial.report(step, loss=1.7e308, **{"m" * 5000: -1e308})
+        trial.report(step, loss=1.7e308, **{"m" * 100: -1e308})
+
+def train_wordy(trial):
+    trial.report(1, loss=0.5, **{"m" * 5000: 1.0})
 
 def train_noisy(trial):
     trial.report(1, loss=1.0)
@@ -84,7 +87,7 @@ def train_cut_short(trial):
     (trial.dir / "attempt-1" / "note.json").write_text('{"type": ["\\\\ud800"], "errno": "x"')
     os._exit(9)
 
-for how in ("surrogate", "forks", "closes", "huge", "noisy", "cut_short"):
+for how in ("surrogate", "forks", "closes", "huge", "wordy", "noisy", "cut_short"):
     make(how)
 """
 
@@ -140,6 +143,7 @@ def test_awkward_study_code_is_told_of_and_nothing_else_suffers(real):
     assert len(reasons["surrogate"].message) <= 4_000
     assert isinstance(reasons["forks"], r.Completed)
     assert isinstance(reasons["huge"], r.Completed)
+    assert "over 100 characters" in reasons["wordy"].message
     assert isinstance(reasons["closes"], r.Crash)
     assert reasons["noisy"].exit_code == 9
     assert len(reasons["noisy"].stderr) <= 4_096
