@@ -367,6 +367,16 @@ def test_a_trial_that_goes_on_from_its_last_step_and_returns_is_completed(runnin
     assert running.ends[-1].reason == r.Completed(steps=10, metrics={"loss": 0.2})
 
 
+def test_however_often_the_engine_dies_its_trials_are_resumed(running):
+    facts = running.facts
+    for _ in range(5):
+        again = Night(facts=facts)
+        again.begin(before="signal 9")
+        facts = again.facts
+    assert {end.then for end in again.ends} == {"resume"}
+    check_invariants(again)
+
+
 def test_a_second_resume_changes_nothing(running):
     again = Night(facts=running.facts)
     again.begin(before="signal 9")

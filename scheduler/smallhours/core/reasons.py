@@ -184,8 +184,8 @@ InterruptCause: TypeAlias = Literal[
 ]  # fmt: skip
 
 
-#: Causes that say nothing about the trial: somebody wanted the end, or the machine was full.
-ON_PURPOSE: frozenset[InterruptCause] = frozenset({"ctrl-c", "sigterm", "stop", "ledger disk full"})
+#: Causes that the trial itself may have brought about. All others say nothing about it.
+PERHAPS_ITS_OWN: frozenset[InterruptCause] = frozenset({"slot killed", "zygote killed"})
 
 
 class Interrupted(_Reason, frozen=True, kw_only=True, tag="interrupted"):

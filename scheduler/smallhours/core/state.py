@@ -13,7 +13,7 @@ from typing import assert_never
 
 from smallhours.core import facts as f
 from smallhours.core.reasons import (
-    ON_PURPOSE,
+    PERHAPS_ITS_OWN,
     Completed,
     Crash,
     Failure,
@@ -342,7 +342,7 @@ class State:
             study.fingerprints[mark] += 1
         if reported:
             trial.stalls = 0
-        elif isinstance(reason, Interrupted) and reason.cause not in ON_PURPOSE:
+        elif isinstance(reason, Interrupted) and reason.cause in PERHAPS_ITS_OWN:
             trial.stalls += 1
         if not isinstance(reason, Interrupted):
             study.latest_ends.append(mark)
