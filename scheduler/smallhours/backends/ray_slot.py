@@ -7,12 +7,10 @@ is refused and not half-broken.
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import json
 import os
 import shutil
-import signal
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -25,12 +23,11 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from smallhours.worker import limits
 from smallhours.worker.slot import run_attempt
 
 if TYPE_CHECKING:
     from smallhours.backends.ray_tune import Desk
-
-_PR_SET_PDEATHSIG = 1
 
 #: What the patches touch beyond Tune's public interface.
 _CLASS_INTERNALS = ("_maybe_reuse_cached_actor", "_unstage_trial_with_resources")
@@ -54,9 +51,10 @@ class Slot(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         """Tie this process to its raylet; an attempt starts in `step`."""
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.environ.get("RAY_RAYLET_PID", str(os.getppid())) != str(os.getppid()):
-            os._exit(1)  # the raylet died before the line above
+        try:
+            limits.die_with_parent(int(os.environ.get("RAY_RAYLET_PID", os.getppid())))
+        except limits.ParentGoneError:
+            os._exit(1)
 
     def reset(self, new_config: dict[str, Any], storage: Any = None) -> bool:
         """Take the next trial, without the directory that Tune's own `reset` makes for each."""
