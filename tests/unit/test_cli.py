@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -276,7 +277,11 @@ def test_a_process_of_a_session_without_engine_is_a_stray(tmp_path: Path) -> Non
     environment = {**os.environ, "SMALLHOURS_SESSION": session}
     child = subprocess.Popen(["sleep", "30"], env=environment)
     try:
-        found = [stray for stray in processes.strays() if stray.session == session]
+        # The kernel shows a new program's environment a moment after it was started.
+        until = time.monotonic() + 5.0
+        found: list[processes.Stray] = []
+        while not found and time.monotonic() < until:
+            found = [stray for stray in processes.strays() if stray.session == session]
         assert [(stray.pid, stray.command.strip()) for stray in found] == [(child.pid, "sleep 30")]
     finally:
         child.kill()
