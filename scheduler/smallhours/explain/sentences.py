@@ -100,9 +100,10 @@ def _stopped(
         case r.RungCut():
             return (
                 f"{about.name} was stopped at step {reason.step} of {about.steps} by the"
-                f" {clean(reason.rule, 40)} rule. Its {about.metric} at rung {reason.rung},"
-                f" {number(reason.value)}, was in place {reason.rank} of {reason.of}; to go on it"
-                f" had to be at least as good as {number(reason.cutoff)}."
+                f" {_rule_name(reason.rule)} rule. Its {about.metric} there,"
+                f" {number(reason.value)}, was in place {reason.rank} of the"
+                f" {count(reason.of, 'trial')} that had come to rung {reason.rung} by then; to go"
+                f" on it had to be {number(reason.cutoff)} or better."
                 f"{_saved(about, reason.step)}"
             )
         case r.RuleCut(rule="median"):
@@ -132,6 +133,10 @@ def _stopped(
             )
         case r.Refused():
             return _refused(reason, about)
+
+
+def _rule_name(rule: str) -> str:
+    return "ASHA" if rule == "asha" else clean(rule, 40)
 
 
 def _diverged(reason: r.Diverged, about: About) -> str:

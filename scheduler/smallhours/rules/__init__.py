@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from smallhours.core.rule import Rule
 from smallhours.core.spec import StudySpec
+from smallhours.rules.asha import AshaRule
 from smallhours.rules.median import MedianRule
 from smallhours.rules.never import NeverRule
 
 #: Every rule by the name that a study gives it.
-RULES: frozenset[str] = frozenset({MedianRule.name, NeverRule.name})
+RULES: frozenset[str] = frozenset({AshaRule.name, MedianRule.name, NeverRule.name})
 
 
 def make(spec: StudySpec) -> Rule:
@@ -17,8 +18,12 @@ def make(spec: StudySpec) -> Rule:
     Raises:
         KeyError: there is no such rule (the loader has told the user before).
     """
-    if spec.stopping.rule == NeverRule.name:
-        return NeverRule()
-    if spec.stopping.rule == MedianRule.name:
-        return MedianRule(spec.goal, **spec.stopping.options)
-    raise KeyError(spec.stopping.rule)
+    match spec.stopping.rule:
+        case NeverRule.name:
+            return NeverRule()
+        case MedianRule.name:
+            return MedianRule(spec.goal, **spec.stopping.options)
+        case AshaRule.name:
+            return AshaRule(spec.goal, spec.steps, **spec.stopping.options)
+        case unknown:
+            raise KeyError(unknown)
