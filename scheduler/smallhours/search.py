@@ -1,68 +1,41 @@
-"""Proposes configurations: Optuna as a cache that is rebuilt from what the ledger keeps.
+"""Proposes configurations; what it goes by is rebuilt from what the ledger keeps.
 
-What counts is the list of `PastTrial`s, one per trial number. The Optuna study mirrors it, and is
-made anew where Optuna can't follow (a trial is told again, a lower number comes late, an ask fails
-half way). So a search that lived through the night and one that was rebuilt propose the same.
+What counts is the list of `PastTrial`s, one per trial number. Everything else (Optuna's study, the
+optimizer of CMA-ES) mirrors it, and is made anew where it can't follow (a trial is told again, a
+lower number comes late, an ask fails half way). So a search that lived through the night and one
+that was rebuilt propose the same.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
+import statistics
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 import msgspec
 
+from smallhours import samplers
 from smallhours.core.actions import Outcome
 from smallhours.core.spec import Dimension, Goal, Params, ParamValue, StudySpec
 from smallhours.errors import UsageError
-from smallhours.samplers import check_sampler
+from smallhours.sampling.evolution import Evolution
+from smallhours.sampling.grid import Grid, GridError
+from smallhours.sampling.mirror import Distributions, Mirror, OpenTrial, distributions_of
+from smallhours.sampling.past import Attrs, PastTrial, Proposer, trial_rng_seed
+from smallhours.sampling.sequence import QuasiRandom
 
-if TYPE_CHECKING:
-    import optuna
-    from optuna.distributions import BaseDistribution
-    from optuna.samplers import BaseSampler
+__all__ = ["Asking", "Define", "PastTrial", "Search"]
 
 #: Asks an `Asking` for the values of a trial number; hands back the configuration where that
 #: holds more than what was asked for.
 Define: TypeAlias = Callable[["Asking", int], Params | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PastTrial:
-    """What the search must know of a trial; everything in it comes from the ledger."""
-
-    trial: int
-    params: Params
-    #: Where the space is a function: what it asked for; None there: the search leaves it out.
-    dimensions: tuple[Dimension, ...] | None = None
-    #: None: still running, or waiting to go on.
-    outcome: Outcome | None = None
-    #: The score, or the last value of a pruned trial; None: it has none.
-    value: float | None = None
-    #: The step of `value`: pruned trials are ranked by it first.
-    step: int | None = None
-
-    @property
-    def finite_value(self) -> float | None:
-        """The value where it counts: that of a complete or pruned trial, and a number."""
-        if self.outcome not in ("complete", "pruned") or self.value is None:
-            return None
-        return self.value if math.isfinite(self.value) else None
-
-    @property
-    def takes_worst(self) -> bool:
-        """Whether it stands in the search with the worst value instead of its own."""
-        return self.outcome == "worst" or (self.outcome == "complete" and self.finite_value is None)
-
-
 class Asking:
     """One configuration in the making: values are asked for by name, one after the other."""
 
-    def __init__(self, trial: optuna.Trial) -> None:
+    def __init__(self, trial: OpenTrial) -> None:
         self._trial = trial
         self._dimensions: dict[str, Dimension] = {}
         self._params: Params = {}
@@ -93,7 +66,7 @@ class Asking:
                 raise UsageError(f"parameter {name!r}: asked for twice, with different options")
             return self._params[name]
         try:
-            value = _suggest(self._trial, dimension)
+            value = self._trial.suggest(dimension)
         except ValueError as error:
             raise UsageError(f"parameter {name!r}: {error}") from error
         self._dimensions[name], self._params[name] = dimension, value
@@ -110,15 +83,23 @@ class Asking:
     @property
     def has_surplus(self) -> bool:
         """Whether the sampler drew values that nobody asked for."""
-        return not self._trial.relative_params.keys() <= self._params.keys()
+        return self._trial.drew_more_than(self._params)
 
 
 class Search:
     """The search of one study; used from one thread at a time.
 
-    TPE and random sampling take a fresh sampler for each trial, seeded from the study's seed and
-    the trial's number: a proposal depends on the trials that are known and on nothing else, so it
-    can be repeated after any restart.
+    Every proposal depends on the trials that are known and on nothing else, so it can be repeated
+    after any restart:
+
+    - ``tpe``, ``random`` and ``gp`` are Optuna's, a fresh sampler for each trial, seeded from the
+      study's seed and the trial's number. For ``gp`` this is no promise: its likelihood is
+      maximised in floating point by torch and scipy, whose last digits may differ with their
+      versions and with how many threads they use. It goes on from all that is known, and learns
+      from stopped trials, which Optuna's own passes over, as if they had ended with their last
+      value or the median of the complete ones, whichever is worse.
+    - ``qmc``, ``cmaes`` and ``grid`` are our own, see the modules of `smallhours.sampling`. What
+      CMA-ES must know of a proposal beside its values is in the `attrs` of the trial.
 
     TPE is multivariate unless the study says otherwise (parameters are drawn jointly, which finds
     interactions such as that of learning rate and batch size) and always has its constant liar:
@@ -135,21 +116,33 @@ class Search:
             history: Its trials in any order, baseline included, confirmations left out.
 
         Raises:
-            UsageError: the sampler or one of its options is unknown.
+            UsageError: the sampler or one of its options is unknown, or it can't search the space.
         """
-        check_sampler(spec.sampler)
+        samplers.check_study(spec)
         self._spec = spec
-        self._declared = None if spec.space is None else _distributions(spec.space)
         self._past = {past.trial: past for past in history}
         self._worst = self._worst_of(self._past.values())
+        self._own = _proposer(spec)
+        #: The declared space as Optuna has it, where Optuna searches it.
+        self._declared: Distributions | None = None
+        if spec.space is not None and self._own is None:
+            self._declared = distributions_of(spec.space)
         #: None: to be made from `_past` before its next use.
-        self._mirror: _Mirror | None = self._mirrored()
+        self._mirror: Mirror | None = None if self._own is not None else self._mirrored()
 
     def ask(self, trial: int) -> Params:
         """Propose the configuration of a trial, where the space is declared; see `ask_with`."""
-        assert self._declared is not None, "the space is a function: use ask_with()"
-        params, _ = self.ask_with(trial, self._ask_declared)
+        assert self._spec.space is not None, "the space is a function: use ask_with()"
+        if self._own is None or trial in self._past:
+            params, _ = self.ask_with(trial, self._ask_declared)
+            return params
+        params, attrs = self._own.propose(trial, self._past)
+        self._past[trial] = PastTrial(trial=trial, params=params, attrs=attrs)
         return params
+
+    def attrs(self, trial: int) -> Attrs:
+        """Return what must be kept with a proposal, beside its values, to go on from it."""
+        return self._past[trial].attrs
 
     def ask_with(self, trial: int, define: Define) -> tuple[Params, tuple[Dimension, ...]]:
         """Propose the configuration of a trial by running `define`; return what it asked for too.
@@ -170,7 +163,7 @@ class Search:
             self._mirror = None  # Optuna can't take back the trial that it opened
             raise
         dimensions = asking.dimensions()
-        kept = None if self._declared is not None else dimensions
+        kept = None if self._spec.space is not None else dimensions
         self._past[trial] = PastTrial(trial=trial, params=params, dimensions=kept)
         if asking.has_surplus:
             self._mirror = None  # Optuna would go by values that the ledger doesn't have
@@ -202,6 +195,9 @@ class Search:
         if before.outcome is not None:
             self._worst = self._worst_of(self._past.values())
             self._mirror = None
+        elif self._completes_stopped:
+            self._moves_worst(told)
+            self._mirror = None  # the median that stands in for stopped trials may have moved
         elif self._moves_worst(told):
             self._mirror = None
         elif self._mirror is not None and self._distributions_of(told) is not None:
@@ -214,20 +210,13 @@ class Search:
     def _begin(self, trial: int) -> Asking:
         if self._mirror is None or trial != self._mirror.count:
             self._mirror = self._mirrored(asked=trial)
-        return Asking(self._mirror.ask(trial, self._sampler(trial)))
+        seed = trial_rng_seed(self._spec.seed, trial)
+        return Asking(self._mirror.ask(trial, self._spec.sampler, seed))
 
-    def _sampler(self, trial: int) -> BaseSampler:
-        from optuna.samplers import RandomSampler, TPESampler
-
-        digest = hashlib.sha256(f"{self._spec.seed}/{trial}".encode()).digest()
-        seed = int.from_bytes(digest[:4], "big")
-        if self._spec.sampler.name == "random":
-            return RandomSampler(seed=seed)
-        return TPESampler(seed=seed, constant_liar=True, **self._spec.sampler.options)
-
-    def _mirrored(self, asked: int | None = None) -> _Mirror:
+    def _mirrored(self, asked: int | None = None) -> Mirror:
         """Make the mirror; the number `asked` is left open in it for the next ask."""
-        mirror = _Mirror(self._spec.goal)
+        mirror = Mirror(self._spec.goal)
+        median = self._median() if self._completes_stopped else None
         count = max(self._past, default=-1) + 1
         for number in range(count if asked is None else max(count, asked)):
             past = self._past.get(number)
@@ -237,14 +226,39 @@ class Search:
             elif past is None or distributions is None:
                 mirror.add_number("FAIL")
             else:
-                mirror.add(past, distributions, self._worst)
+                shown = past if median is None else self._completed(past, median)
+                mirror.add(shown, distributions, self._worst)
         return mirror
 
-    def _distributions_of(self, past: PastTrial) -> dict[str, BaseDistribution] | None:
+    def _distributions_of(self, past: PastTrial) -> Distributions | None:
         """Return the space the trial was drawn from; None: not known, the search leaves it out."""
         if self._declared is not None:
             return self._declared
-        return None if past.dimensions is None else _distributions(past.dimensions)
+        return None if past.dimensions is None else distributions_of(past.dimensions)
+
+    @property
+    def _completes_stopped(self) -> bool:
+        """Whether Optuna is shown stopped trials as complete ones: its GP passes them over.
+
+        It would propose what was stopped again and again.
+        """
+        return self._spec.sampler.name == "gp"
+
+    def _completed(self, past: PastTrial, median: float) -> PastTrial:
+        """Return a stopped trial as a complete one, no better than half of those."""
+        if past.outcome != "pruned" or past.finite_value is None:
+            return past
+        value = max(past.finite_value, median, key=self._badness)
+        return replace(past, outcome="complete", value=value)
+
+    def _median(self) -> float | None:
+        """Return the median value of the complete trials; None: there are none."""
+        values = [
+            value
+            for past in self._past.values()
+            if past.outcome == "complete" and (value := past.finite_value) is not None
+        ]
+        return statistics.median(values) if values else None
 
     def _worst_of(self, trials: Iterable[PastTrial]) -> float | None:
         values = [value for past in trials if (value := past.finite_value) is not None]
@@ -264,79 +278,31 @@ class Search:
         return value if self._spec.goal is Goal.MINIMIZE else -value
 
 
-class _Mirror:
-    """An Optuna study that holds the trials that are known, under their own numbers."""
-
-    def __init__(self, goal: Goal) -> None:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._storage = optuna.storages.InMemoryStorage()
-        self._study = optuna.create_study(
-            direction=goal.value, storage=self._storage, pruner=optuna.pruners.NopPruner()
-        )
-        self._id = self._storage.get_study_id_from_name(self._study.study_name)
-        #: Trials in it; the next one gets this number.
-        self.count = 0
-
-    def add(
-        self, past: PastTrial, distributions: dict[str, BaseDistribution], worst: float | None
-    ) -> None:
-        """Take up a trial that has its configuration."""
-        import optuna
-
-        state, value = _standing(past, worst)
-        steps = {past.step or 0: value} if state == "PRUNED" and value is not None else None
-        self._add(
-            optuna.trial.create_trial(
-                state=optuna.trial.TrialState[state],
-                value=None if value is None or math.isnan(value) else value,
-                params={name: past.params[name] for name in distributions},
-                distributions=distributions,
-                intermediate_values=steps,
-            )
-        )
-
-    def add_number(self, state: Literal["FAIL", "WAITING"]) -> None:
-        """Use up a number: by nothing (a failed trial), or for the next ask (a waiting one)."""
-        import optuna
-
-        self._add(optuna.trial.create_trial(state=optuna.trial.TrialState[state]))
-
-    def ask(self, number: int, sampler: BaseSampler) -> optuna.Trial:
-        """Open the trial that was kept open, or else the next one."""
-        self._study.sampler = sampler
-        trial = self._study.ask()
-        assert trial.number == number, (trial.number, number)
-        self.count = max(self.count, number + 1)
-        return trial
-
-    def finish(self, told: PastTrial, worst: float | None) -> None:
-        """End a trial that runs."""
-        import optuna
-
-        state, value = _standing(told, worst)
-        if state == "PRUNED" and value is not None:
-            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._id, told.trial)
-            self._storage.set_trial_intermediate_value(trial_id, told.step or 0, value)
-            value = None  # Optuna takes that of the last step
-        self._study.tell(told.trial, value, optuna.trial.TrialState[state])
-
-    def _add(self, trial: optuna.trial.FrozenTrial) -> None:
-        self._study.add_trial(trial)
-        self.count += 1
+def _proposer(spec: StudySpec) -> Proposer | None:
+    """Return the study's sampler where it is one of our own; None: it is Optuna's."""
+    name, options = spec.sampler.name, spec.sampler.options
+    if name not in ("qmc", "cmaes", "grid"):
+        return None
+    assert spec.space is not None, "refused by check_study()"
+    if name == "qmc":
+        return QuasiRandom(spec.space, spec.seed, **options)
+    if name == "cmaes":
+        return Evolution(spec.space, spec.baseline, spec.goal, spec.seed, **options)
+    return _GridSearch(Grid(spec.space, options.get("points"), spec.seed))
 
 
-def _standing(past: PastTrial, worst: float | None) -> tuple[str, float | None]:
-    """Return the state and value that a trial has in Optuna."""
-    if past.outcome is None:
-        return "RUNNING", None
-    if past.outcome == "pruned":
-        unranked = None if past.value is None else math.nan
-        return "PRUNED", unranked if past.finite_value is None else past.finite_value
-    if past.outcome == "fail" or (past.takes_worst and worst is None):
-        return "FAIL", None
-    return "COMPLETE", worst if past.takes_worst else past.finite_value
+class _GridSearch:
+    """Proposes the points of a grid in its order, but none that a trial has had already."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+
+    def propose(self, trial: int, past: Mapping[int, PastTrial]) -> tuple[Params, Attrs]:
+        """Return the first point that is free."""
+        try:
+            return self._grid.first_free(known.params for known in past.values()), {}
+        except GridError as error:
+            raise UsageError(str(error)) from error
 
 
 def _merge(returned: Params | None, asked: Params) -> Params:
@@ -353,48 +319,3 @@ def _merge(returned: Params | None, asked: Params) -> Params:
                 f"{returned[name]!r}; give what you derive from it a name of its own"
             )
     return {**asked, **returned}
-
-
-def _distributions(space: Iterable[Dimension]) -> dict[str, BaseDistribution]:
-    return {dimension.name: _distribution(dimension) for dimension in space}
-
-
-def _distribution(dimension: Dimension) -> BaseDistribution:
-    from optuna import distributions
-
-    if dimension.kind == "choice":
-        return distributions.CategoricalDistribution(dimension.choices)
-    low, high = _bounds(dimension)
-    if dimension.kind == "int":
-        step = int(dimension.step or 1)
-        return distributions.IntDistribution(int(low), int(high), log=dimension.log, step=step)
-    return distributions.FloatDistribution(low, high, log=dimension.log, step=dimension.step)
-
-
-def _bounds(dimension: Dimension) -> tuple[float, float]:
-    """Return the bounds, the upper one brought down to a whole number of steps.
-
-    Raises:
-        ValueError: there are none.
-    """
-    low, high = dimension.low, dimension.high
-    if low is None or high is None:
-        raise ValueError("low and high are needed")
-    if dimension.step is None or not dimension.step > 0 or high < low:
-        return low, high
-    exact_low, exact_step = Decimal(str(low)), Decimal(str(dimension.step))
-    steps = (Decimal(str(high)) - exact_low) // exact_step
-    return low, float(exact_low + steps * exact_step)
-
-
-def _suggest(trial: optuna.Trial, dimension: Dimension) -> ParamValue:
-    """Have Optuna choose; the distributions are those of `_distribution`, exactly."""
-    name = dimension.name
-    if dimension.kind == "choice":
-        value: ParamValue = trial.suggest_categorical(name, dimension.choices)
-        return value
-    low, high = _bounds(dimension)
-    if dimension.kind == "int":
-        step = int(dimension.step or 1)
-        return trial.suggest_int(name, int(low), int(high), step=step, log=dimension.log)
-    return trial.suggest_float(name, low, high, step=dimension.step, log=dimension.log)

@@ -9,12 +9,13 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TypeAlias
 
+from smallhours import samplers
 from smallhours.clock import Clock
 from smallhours.core import classify
 from smallhours.core.actions import Outcome
 from smallhours.core.events import Event, Suggested, SuggestFailed
+from smallhours.core.model import Study, Trial
 from smallhours.core.spec import StudySpec
-from smallhours.core.state import Study, Trial
 from smallhours.core.trial import Role, TrialState
 from smallhours.errors import EngineError, SmallhoursError
 from smallhours.search import Define, PastTrial, Search
@@ -34,7 +35,9 @@ def history_of(study: Study) -> list[PastTrial]:
 
 
 def _past(study: Study, trial: Trial) -> PastTrial:
-    running = PastTrial(trial=trial.number, params=trial.params, dimensions=trial.dimensions)
+    running = PastTrial(
+        trial=trial.number, params=trial.params, dimensions=trial.dimensions, attrs=trial.attrs
+    )
     if trial.state is not TrialState.ENDED:
         return running
     outcome, value, step = classify.for_search(study, trial)
@@ -42,10 +45,10 @@ def _past(study: Study, trial: Trial) -> PastTrial:
 
 
 class Searches:
-    """The searches of all studies, in one thread but for those whose space is a function.
+    """The searches of all studies, in one thread but for those that may take long.
 
-    Such a function waits for the study's imports and may hang: it has a thread to itself, so that
-    nobody else waits for it.
+    A space that is a function waits for the study's imports and may hang, and some samplers take
+    seconds: such a study has a thread to itself, so that nobody else waits for it.
     """
 
     def __init__(self, post: Callable[[Event], None], clock: Clock) -> None:
@@ -57,7 +60,8 @@ class Searches:
 
     def open(self, study: Study, define: Define | None) -> None:
         """Build the search of a study, anew if it is open; see `SearchThread.open`."""
-        if define is not None and study.id not in self._own:
+        slow = define is not None or study.spec.sampler.name in samplers.SLOW
+        if slow and study.id not in self._own:
             self._own[study.id] = SearchThread(self._post, self._clock)
         self.of(study.id).open(study.id, study.spec, history_of(study), define)
 
@@ -201,7 +205,12 @@ class SearchThread:
         else:
             params, dimensions = search.ask_with(trial, define)
         return Suggested(
-            at=self._clock.mono(), study=study, trial=trial, params=params, dimensions=dimensions
+            at=self._clock.mono(),
+            study=study,
+            trial=trial,
+            params=params,
+            dimensions=dimensions,
+            attrs=search.attrs(trial),
         )
 
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from queue import SimpleQueue
 
+import msgspec
 import pytest
 
+from fakes.core import Night, make_spec
 from smallhours.core import facts as f
 from smallhours.core.events import Event, Suggested, SuggestFailed
+from smallhours.core.model import Study
 from smallhours.core.reasons import Completed, Diverged, Failure, RuleCut
-from smallhours.core.spec import Dimension, Goal, Params, StudySpec
+from smallhours.core.spec import Dimension, Goal, Params, Sampler, StudySpec
 from smallhours.core.state import State
 from smallhours.core.trial import Role
 from smallhours.errors import UsageError
 from smallhours.rules import make
 from smallhours.search import Asking, PastTrial, Search
-from smallhours.search_thread import SearchThread, history_of
+from smallhours.search_thread import Searches, SearchThread, history_of
 
 SPACE = (Dimension(name="x", kind="float", low=0.0, high=1.0),)
 SPEC = StudySpec(
@@ -38,6 +42,14 @@ BY_RUN = StudySpec(
     trials=9,
     steps=4,
 )
+
+
+def model_of(study: int, spec: StudySpec) -> Study:
+    """A study without trials."""
+    state = State(make)
+    added = {"snapshot": "", "digest": "", "source": "", "module": "", "cwd": ""}
+    state.apply(f.StudyAdded(study=study, spec=spec, **added), 0.0)
+    return state.studies[study]
 
 
 class FixedClock:
@@ -157,6 +169,41 @@ def test_shutdown_drops_what_waits_and_ends_the_thread() -> None:
     posted.thread.shutdown()
     assert posted.queue.empty()
     assert set(threading.enumerate()) <= others
+
+
+def test_a_slow_sampler_keeps_nobody_else_waiting() -> None:
+    queue: SimpleQueue[Event] = SimpleQueue()
+    searches, leave = Searches(queue.put, FixedClock()), threading.Event()
+    slow = msgspec.structs.replace(SPEC, sampler=Sampler(name="gp"))
+    try:
+        for study, spec in ((1, slow), (2, SPEC)):
+            searches.open(model_of(study, spec), None)
+        searches.of(1)._jobs.put(leave.wait)  # a proposal that takes its time
+        for study in (1, 2):
+            searches.of(study).ask(study, 1)
+        answers = [queue.get(timeout=60)]
+        leave.set()
+        answers.append(queue.get(timeout=60))
+    finally:
+        leave.set()
+        searches.shutdown()
+    assert [type(answer) for answer in answers] == [Suggested, Suggested]
+    assert [getattr(answer, "study", None) for answer in answers] == [2, 1]
+
+
+def test_what_a_sampler_notes_reaches_the_machine_and_comes_back(posted: Posted) -> None:
+    spec = msgspec.structs.replace(SPEC, sampler=Sampler(name="cmaes"))
+    posted.thread.open(1, spec)
+    posted.thread.ask(1, 1)
+    event = posted.next()
+    assert isinstance(event, Suggested)
+    assert event.attrs["generation"] == 0
+    night = Night()
+    night.begin()
+    night.add(make_spec())
+    night.tell(replace(event, at=1.0))
+    past = history_of(night.machine.state.studies[1])[1]
+    assert (past.trial, past.params, past.attrs) == (1, event.params, event.attrs)
 
 
 def test_the_history_of_a_study_leaves_confirmations_out_and_counts_ends() -> None:
