@@ -22,8 +22,8 @@ from smallhours.backends.workload import Dies, Hangs, NeverStarts, Raises, Scrip
 from smallhours.clock import SystemClock
 from smallhours.core import events as e
 from smallhours.core.actions import ResumePoint, Start, Stop
+from smallhours.core.model import Standing, Study
 from smallhours.core.spec import Goal, StudySpec
-from smallhours.core.state import Study
 from smallhours.core.trial import AttemptKey
 from smallhours.paths import Home
 
@@ -53,6 +53,10 @@ class Bench(ABC):
         self, behaviour: Behaviour, trial: int = 0, resume: tuple[ResumePoint, ...] = ()
     ) -> AttemptKey:
         """Have an attempt started."""
+
+    @abstractmethod
+    def call(self, order: Callable[[], None]) -> None:
+        """Have something called where the backend lives."""
 
     @abstractmethod
     def advance(self) -> bool:
@@ -104,6 +108,7 @@ class SimulatedBench(Bench):
         self.simulated = SimulatedBackend(2, self.script)
         self.backend = self.simulated
         asyncio.run(self.backend.open(self.post))
+        self.backend.wake()
         self.backend.open_study(1)
 
     def script(self, order: Start) -> Script:
@@ -121,6 +126,9 @@ class SimulatedBench(Bench):
         self.behaviours[key] = behaviour
         self.backend.start(Start(key=key, params={}, seed=0, resume=resume, best_known=None))
         return key
+
+    def call(self, order: Callable[[], None]) -> None:
+        order()
 
     def advance(self) -> bool:
         if self.simulated.timeline.next_at() == float("inf"):
@@ -188,6 +196,7 @@ class ProcessBench(Bench):
         self.started: list[AttemptKey] = []
         self.loop = asyncio.new_event_loop()
         self.loop.run_until_complete(self.process.open(self.post))
+        self.call(self.backend.wake)
 
     def _study(self, number: int, name: str, text: str) -> Study:
         source = self.home.root / f"{name}.py"
@@ -214,6 +223,7 @@ class ProcessBench(Bench):
             module=name,
             cwd=str(self.home.root),
             rule=rules.make(spec),
+            standing=Standing.of(spec, 1.0),
         )
 
     def start(
@@ -225,14 +235,17 @@ class ProcessBench(Bench):
         self.started.append(key)
         params: dict[str, Any] = {"behaviour": behaviour}
         order = Start(key=key, params=params, seed=0, resume=resume, best_known=None)
-        if self.loop.is_running():
-            self.backend.start(order)
-        else:
-            self.loop.run_until_complete(self._in_loop(lambda: self.backend.start(order)))
+        self.call(lambda: self.backend.start(order))
         return key
 
-    async def _in_loop(self, call: Callable[[], None]) -> None:
-        call()
+    def call(self, order: Callable[[], None]) -> None:
+        async def in_loop() -> None:
+            order()
+
+        if self.loop.is_running():
+            order()
+        else:
+            self.loop.run_until_complete(in_loop())
 
     def advance(self) -> bool:
         ended = sum(isinstance(event, e.ProcessExited) for event in self.events)
@@ -290,6 +303,81 @@ class TestReadiness:
         count = len(bench.events)
         bench.drain()
         assert len(bench.events) == count
+
+
+def told(bench: Bench) -> list[type[e.Event]]:
+    """What was posted about the backend itself."""
+    kinds = [type(event) for event in bench.events]
+    return [kind for kind in kinds if kind in (e.BackendReady, e.BackendClosed, e.BackendLost)]
+
+
+class TestRenewingAndResting:
+    def call_all(self, bench: Bench, *orders: str) -> None:
+        """Give orders before anything can come of the first."""
+        bench.call(lambda: [getattr(bench.backend, order)() for order in orders][-1])
+
+    def serves(self, bench: Bench, trial: int) -> bool:
+        exit_ = bench.until(bench.start("finishes", trial=trial), e.ProcessExited)
+        return exit_.finished
+
+    def test_a_renewed_one_is_ready_again_and_serves(self, bench: Bench) -> None:
+        assert self.serves(bench, 1)
+        bench.call(bench.backend.renew)
+        bench.until(None, e.BackendReady, nth=2)
+        assert self.serves(bench, 2)
+        assert told(bench) == [e.BackendReady] * 2
+
+    def test_one_that_rests_says_so_and_comes_back_when_it_is_woken(self, bench: Bench) -> None:
+        for turn in (1, 2):
+            bench.call(bench.backend.rest)
+            bench.until(None, e.BackendClosed, nth=turn)
+            bench.call(bench.backend.wake)
+            bench.until(None, e.BackendReady, nth=turn + 1)
+            assert self.serves(bench, turn)
+        assert told(bench) == [e.BackendReady] + [e.BackendClosed, e.BackendReady] * 2
+
+    def test_waking_what_is_awake_does_nothing(self, bench: Bench) -> None:
+        bench.call(bench.backend.wake)
+        bench.call(bench.backend.wake)
+        bench.drain()
+        assert told(bench) == [e.BackendReady]
+
+    def test_who_is_woken_while_it_lies_down_gets_up_again(self, bench: Bench) -> None:
+        self.call_all(bench, "rest", "wake")
+        bench.until(None, e.BackendReady, nth=2)
+        assert told(bench) == [e.BackendReady, e.BackendClosed, e.BackendReady]
+        assert self.serves(bench, 1)
+
+    def test_the_last_word_counts_while_it_lies_down(self, bench: Bench) -> None:
+        self.call_all(bench, "rest", "wake", "rest", "renew")
+        bench.until(None, e.BackendClosed)
+        bench.drain()
+        assert told(bench) == [e.BackendReady, e.BackendClosed]
+
+    def test_it_can_rest_while_it_is_renewed_or_started(self, bench: Bench) -> None:
+        for turn, order in enumerate(("renew", "wake"), start=1):
+            self.call_all(bench, order, "rest")
+            bench.until(None, e.BackendClosed, nth=turn)
+        bench.drain()
+        assert told(bench) == [e.BackendReady] + [e.BackendClosed] * 2
+
+    def test_who_rests_already_says_so_again_and_cannot_be_renewed(self, bench: Bench) -> None:
+        bench.call(bench.backend.rest)
+        bench.until(None, e.BackendClosed)
+        bench.call(bench.backend.renew)
+        bench.call(bench.backend.rest)
+        bench.until(None, e.BackendClosed, nth=2)
+        bench.drain()
+        assert told(bench) == [e.BackendReady, e.BackendClosed, e.BackendClosed]
+
+    @pytest.mark.parametrize("order", ["renew", "rest"])
+    def test_closing_in_the_middle_of_it_is_the_end(self, bench: Bench, order: str) -> None:
+        bench.call(getattr(bench.backend, order))
+        bench.close()
+        count = len(bench.events)
+        bench.drain()
+        assert len(bench.events) == count
+        assert e.BackendLost not in told(bench)
 
 
 class TestAnAttempt:
@@ -460,6 +548,9 @@ class TestTheSimulatedOneOnly:
 
             backend, posted = SimulatedBackend(1, script, seed), list[e.Event]()
             asyncio.run(backend.open(posted.append))
+            backend.wake()
+            while not posted:
+                backend.timeline.step()
             backend.open_study(1)
             key = AttemptKey(1, 0, 1)
             backend.start(Start(key=key, params={}, seed=0, resume=(), best_known=None))
@@ -472,6 +563,7 @@ class TestTheSimulatedOneOnly:
 
     def test_more_attempts_than_slots_are_a_bug_of_the_caller(self) -> None:
         bench = SimulatedBench()
+        bench.until(None, e.BackendReady)
         bench.start("finishes", trial=1)
         bench.start("finishes", trial=2)
         with pytest.raises(AssertionError, match="no slot is free"):
@@ -479,6 +571,7 @@ class TestTheSimulatedOneOnly:
 
     def test_a_lost_backend_says_so_and_nothing_more(self) -> None:
         bench = SimulatedBench()
+        bench.until(None, e.BackendReady)
         key = bench.start("finishes")
         bench.until(key, e.ReportArrived)
         bench.simulated.lose("raylet died")

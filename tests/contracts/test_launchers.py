@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import queue
@@ -74,18 +75,22 @@ class FakeZygote:
         if "failed" in params:
             say({"failed": params["failed"]})
             return
-        say({"pid": 4242})
+        with contextlib.suppress(BrokenPipeError):  # the slot is dead already
+            say({"pid": 4242})
         if params.get("dies") == "after":
             return
         if params.get("holds"):
             link.settimeout(0.02)
             while not self.release.is_set():
                 try:
-                    if link.recv(1) == b"":
-                        self.left.put("gone")
-                        return
+                    gone = link.recv(1) == b""
                 except TimeoutError:
                     continue
+                except ConnectionResetError:  # it died before it read what was sent
+                    gone = True
+                if gone:
+                    self.left.put("gone")
+                    return
         time.sleep(params.get("seconds", 0.0))
         say({"exit": {"code": params.get("code"), "signal": params.get("signal")}})
 
@@ -99,11 +104,19 @@ class Bed:
         self.returned: queue.Queue[SlotReturn] = queue.Queue()
         self.lost: list[str] = []
         self._trials = 0
-        ready = threading.Event()
         self.launcher: Launcher = make()
+        self.open()
+
+    def open(self) -> None:
+        ready = threading.Event()
         self.launcher.open(
             SLOTS, str(self.directory), ready.set, self.returned.put, self.lost.append
         )
+        assert ready.wait(60), self.lost
+
+    def renew(self) -> None:
+        ready = threading.Event()
+        self.launcher.renew(ready.set)
         assert ready.wait(60), self.lost
 
     def start(self, zygote: str | None = None, **params: Any) -> AttemptKey:
@@ -133,6 +146,12 @@ def ray_slots() -> list[psutil.Process]:
     """Return the processes of Ray's slots."""
     family = psutil.Process().children(recursive=True)
     return [p for p in family if any("ray::Slot" in word for word in p.cmdline())]
+
+
+def ray_roots() -> set[int]:
+    """Return the pids of Ray's processes that slots are started by."""
+    family = psutil.Process().children(recursive=True)
+    return {p.pid for p in family if p.name() in ("raylet", "gcs_server")}
 
 
 def with_ray(value: Any) -> Any:
@@ -304,6 +323,74 @@ def test_the_slots_processes_are_the_same_from_attempt_to_attempt(bed: Bed) -> N
     assert len(before) == SLOTS
 
 
+@EACH
+def test_a_renewed_launcher_serves_as_before_again_and_again(bed: Bed) -> None:
+    for _ in range(2):
+        bed.start(code=0)
+        bed.back()
+        bed.renew()
+
+        assert both_slots_work(bed)
+    assert not bed.lost
+
+
+@EACH
+def test_one_that_served_nothing_yet_can_be_renewed(bed: Bed) -> None:
+    bed.renew()
+    bed.renew()
+
+    assert both_slots_work(bed)
+    assert not bed.lost
+
+
+@EACH
+def test_an_order_that_comes_while_it_is_renewed_is_served_once_it_is(bed: Bed) -> None:
+    ready = threading.Event()
+    bed.launcher.renew(ready.set)
+    key = bed.start(code=0)
+
+    assert bed.back()[key].exit_code == 0
+    assert ready.is_set()
+
+
+@RAY
+def test_renewing_keeps_ray_and_clears_the_ended_run_away(bed: Bed) -> None:
+    bed.renew()
+    before, sizes = ray_roots(), set()
+    for _ in range(3):
+        bed.start(code=0)
+        bed.back()
+        bed.renew()
+        sizes.add(len([path for path in bed.directory.rglob("*") if path.is_dir()]))
+
+    assert ray_roots() == before
+    assert len(sizes) == 1, "directories pile up"
+
+
+@EACH
+def test_a_closed_launcher_leaves_nothing_and_can_be_opened_again(bed: Bed) -> None:
+    for _ in range(2):
+        bed.launcher.close()
+
+        assert remains(bed) == []
+        bed.open()
+        assert both_slots_work(bed)
+    assert not bed.lost
+
+
+@EACH
+def test_it_can_be_closed_while_it_starts_or_is_renewed_and_then_opened(bed: Bed) -> None:
+    bed.launcher.renew(lambda: None)
+    bed.launcher.close()
+    bed.launcher.open(SLOTS, str(bed.directory), lambda: None, bed.returned.put, bed.lost.append)
+    bed.launcher.close()
+
+    assert remains(bed) == []
+    bed.open()
+    assert both_slots_work(bed)
+    assert not bed.lost
+
+
 @LOCAL
 def test_nothing_of_the_local_launcher_can_die(bed: Bed) -> None:
     assert bed.launcher.dead() is None
@@ -331,6 +418,14 @@ def test_closing_ends_what_runs_and_leaves_no_thread(bed: Bed, beds: dict[Any, B
 def test_a_launcher_that_was_never_opened_can_be_closed() -> None:
     RayLauncher().close()
     LocalLauncher().close()
+
+
+def remains(bed: Bed) -> list[object]:
+    """Return what a closed launcher left: Ray's processes and directories, or threads."""
+    if isinstance(bed.launcher, LocalLauncher):
+        return [t for t in threading.enumerate() if t.name.startswith("slot-")]
+    left: list[object] = list(psutil.Process().children(recursive=True))
+    return left + [path for path in bed.directory.iterdir() if path.name in ("r", "tune")]
 
 
 def close_while_attempts_run(bed: Bed) -> None:

@@ -9,6 +9,8 @@ import queue
 import re
 import signal
 import stat
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -21,7 +23,8 @@ import psutil
 import pytest
 
 from smallhours.backends.base import Placed, SlotReturn
-from smallhours.backends.ray_tune import Desk, RayLauncher
+from smallhours.backends.ray_desk import Desk
+from smallhours.backends.ray_tune import RayLauncher
 from smallhours.core.trial import AttemptKey
 from smallhours.errors import EngineError
 
@@ -30,6 +33,13 @@ real_ray = [
     pytest.mark.timeout(90),
     pytest.mark.filterwarnings("ignore"),
 ]
+
+
+_ASK_RAY = """
+import sys
+from ray._raylet import GcsClient
+GcsClient(address=sys.argv[1]).internal_kv_keys(b"", None)
+"""
 
 
 def placed(trial: int = 1) -> Placed:
@@ -53,27 +63,34 @@ def default_token() -> float | None:
 class Opened:
     """A Ray launcher with one slot that has served one order, and what it did to this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, times: int) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="sh-t-", dir="/tmp"))
         self.returned: queue.Queue[SlotReturn] = queue.Queue()
         self.lost: list[str] = []
         self.sigterm_before = sigterm_action()
         self.default_token_before = default_token()
-        ready = threading.Event()
+        self.times = times
         self.launcher = RayLauncher()
-        self.launcher.open(1, str(self.directory), ready.set, self.returned.put, self.lost.append)
-        assert ready.wait(60), self.lost
+        self._open()
+        for _ in range(times - 1):
+            self.launcher.close()
+            self._open()
         self.launcher.start(placed())
         self.returned.get(timeout=30)
         self.family = psutil.Process().children(recursive=True)
+
+    def _open(self) -> None:
+        ready = threading.Event()
+        self.launcher.open(1, str(self.directory), ready.set, self.returned.put, self.lost.append)
+        assert ready.wait(60), self.lost
 
     def named(self, word: str) -> psutil.Process:
         return next(p for p in self.family if word in p.name())
 
 
-@pytest.fixture(scope="module")
-def opened() -> Iterator[Opened]:
-    one = Opened()
+@pytest.fixture(scope="module", params=[1, 3], ids=["first time", "third time"])
+def opened(request: pytest.FixtureRequest) -> Iterator[Opened]:
+    one = Opened(request.param)
     yield one
     one.launcher.close()
     gc.collect()  # what Ray left open is its own
@@ -105,6 +122,17 @@ class TestOpen:
         assert [p for p in opened.family if token.decode() in " ".join(p.cmdline())] == []
         assert default_token() == opened.default_token_before
 
+    def test_who_has_no_token_is_turned_away(self, opened: Opened) -> None:
+        import ray
+
+        address = ray.get_runtime_context().gcs_address
+        asked = [sys.executable, "-c", _ASK_RAY, address]
+        environment = {**os.environ, "HOME": "/nonexistent"}
+        assert subprocess.run(asked, env=environment, timeout=60).returncode == 0
+        environment["RAY_AUTH_TOKEN"] = "0" * 64
+        refused = subprocess.run(asked, env=environment, capture_output=True, timeout=60)
+        assert b"nauthenticated" in refused.stderr
+
     def test_others_cannot_enter_the_directory_that_everything_lies_in(
         self, opened: Opened
     ) -> None:
@@ -128,6 +156,8 @@ class TestOpen:
         assert opened.launcher.dead() is None
         family = psutil.Process().children(recursive=True)
         opened.named("raylet").kill()
+        if opened.times > 1:  # that ends the same way
+            opened.launcher.renew(_nothing)
         deadline = time.monotonic() + 3
         while opened.launcher.dead() is None and time.monotonic() < deadline:
             time.sleep(0.1)

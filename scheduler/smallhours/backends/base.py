@@ -22,7 +22,28 @@ class Backend(Protocol):
     """
 
     async def open(self, post: Post) -> None:
-        """Get ready; posts `BackendReady` once attempts can be started."""
+        """Listen to trials; nothing that runs them is started yet."""
+        ...
+
+    def wake(self) -> None:
+        """Start what runs the trials; posts `BackendReady` once attempts can be started.
+
+        Does nothing where it is there; waits for its end where it is being let go.
+        """
+        ...
+
+    def renew(self) -> None:
+        """Have what runs the trials begin afresh; posts `BackendReady` again.
+
+        Only called while no attempt lives. What studies keep warm stays.
+        """
+        ...
+
+    def rest(self) -> None:
+        """Let what runs the trials go, with its processes and files; posts `BackendClosed`.
+
+        Only called while no attempt lives. What studies keep warm stays; `wake` brings it back.
+        """
         ...
 
     def open_study(self, study: int) -> None:
@@ -97,7 +118,7 @@ class Launcher(Protocol):
         returned: Callable[[SlotReturn], None],
         lost: Callable[[str], None],
     ) -> None:
-        """Start up in the background; returns at once.
+        """Start up in the background; returns at once. May be called again after `close`.
 
         Args:
             slots: How many attempts may run at a time.
@@ -112,10 +133,18 @@ class Launcher(Protocol):
         """Give the attempt the next free slot; the caller never starts more than `slots`."""
         ...
 
+    def renew(self, ready: Callable[[], None]) -> None:
+        """Begin afresh in the background, with no attempt given; what is kept per attempt goes.
+
+        Args:
+            ready: Called once, from any thread, when `start` will be served again.
+        """
+        ...
+
     def dead(self) -> str | None:
         """Say what died of what the launcher stands on; None: all is well. Cheap; asked often."""
         ...
 
     def close(self) -> None:
-        """Let all slots go; blocks until their processes are gone (at most some seconds)."""
+        """Let all slots go; blocks until their processes and files are gone (some seconds)."""
         ...

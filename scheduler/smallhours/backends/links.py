@@ -123,6 +123,10 @@ class Link(asyncio.Protocol):
         """End a connection that speaks something else."""
         self._refused = True
         _logger.warning("link of %s refused: %s", self.key, why)
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """End the connection."""
         if self._transport is not None:
             self._transport.abort()
 

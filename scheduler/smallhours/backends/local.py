@@ -38,6 +38,7 @@ class LocalLauncher:
         lost: Callable[[str], None],
     ) -> None:
         """Start the slots; see `Launcher.open`."""
+        self._closing = False
         for number in range(slots):
             thread = threading.Thread(
                 target=self._serve, args=(returned,), name=f"slot-{number}", daemon=True
@@ -49,6 +50,10 @@ class LocalLauncher:
     def start(self, placed: Placed) -> None:
         """Give the attempt the next free slot."""
         self._orders.put(placed)
+
+    def renew(self, ready: Callable[[], None]) -> None:
+        """Say that all is well: threads keep nothing of the attempts that they saw through."""
+        ready()
 
     def dead(self) -> str | None:
         """Return None: there is nothing that could die."""
@@ -64,6 +69,7 @@ class LocalLauncher:
             self._orders.put(None)
         for thread in self._threads:
             thread.join(_CLOSE_S)
+        self._threads.clear()
 
     def _serve(self, returned: Callable[[SlotReturn], None]) -> None:
         """Be one slot."""

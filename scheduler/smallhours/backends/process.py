@@ -9,19 +9,20 @@ import os
 import shutil
 import signal as signals
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from smallhours.backends import evidence, links
 from smallhours.backends.base import Launcher, Placed, Post, SlotReturn
+from smallhours.backends.life import LauncherLife
 from smallhours.backends.links import Link, Message
 from smallhours.backends.zygotes import Zygotes
 from smallhours.clock import Clock
 from smallhours.core import events as e
 from smallhours.core.actions import Start, Stop
-from smallhours.core.state import Study
+from smallhours.core.model import Study
 from smallhours.core.trial import AttemptKey
 from smallhours.devices import host
 from smallhours.paths import Home
@@ -91,10 +92,18 @@ class ProcessBackend:
         self._attempts: dict[AttemptKey, _Attempt] = {}
         self._server: asyncio.Server | None = None
         self._post: Post = _nobody
-        self._lost = False
+        self._life = LauncherLife(
+            launcher,
+            slots,
+            str(directory),
+            ready=self._ready,
+            rested=self._rested,
+            returned=self._returned,
+            lost=self._launcher_lost,
+        )
 
     async def open(self, post: Post) -> None:
-        """Listen to trials and start the launcher; see `Backend.open`."""
+        """Listen to trials; see `Backend.open`."""
         loop = asyncio.get_running_loop()
         self._post = post
         path = self._directory / "engine.sock"
@@ -102,20 +111,17 @@ class ProcessBackend:
             lambda: Link(self._heard, self._closed), path=str(path), backlog=256
         )
 
-        def in_loop(function: Callable[..., None]) -> Callable[..., None]:
-            def call(*args: Any) -> None:
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
-                    loop.call_soon_threadsafe(function, *args)
+    def wake(self) -> None:
+        """Start the launcher; see `Backend.wake`."""
+        self._life.wake()
 
-            return call
+    def renew(self) -> None:
+        """Have the launcher begin afresh; see `Backend.renew`."""
+        self._life.renew()
 
-        self._launcher.open(
-            self._slots,
-            str(self._directory),
-            ready=in_loop(self._ready),
-            returned=in_loop(self._returned),
-            lost=in_loop(self._launcher_lost),
-        )
+    def rest(self) -> None:
+        """Let the launcher go until `wake`; see `Backend.rest`."""
+        self._life.rest()
 
     def open_study(self, study: int) -> None:
         """Start the study's zygote, where there is room for one more."""
@@ -191,15 +197,16 @@ class ProcessBackend:
 
     def check(self) -> None:
         """Look whether what the launcher stands on still lives."""
-        dead = self._launcher.dead()
-        if dead is not None:
-            self._launcher_lost(dead)
+        self._life.check()
 
     async def close(self) -> None:
         """Let everything go; see `Backend.close`."""
         self._post = _nobody
-        await asyncio.to_thread(self._launcher.close)
+        await self._life.close()
         self._zygotes.close()
+        for attempt in self._attempts.values():
+            if attempt.link is not None:
+                attempt.link.hang_up()
         if self._server is not None:
             self._server.close()
 
@@ -208,11 +215,10 @@ class ProcessBackend:
     def _ready(self) -> None:
         self._post(e.BackendReady(at=self._clock.mono(), device="cpu", slots=self._slots))
 
+    def _rested(self) -> None:
+        self._post(e.BackendClosed(at=self._clock.mono()))
+
     def _launcher_lost(self, detail: str) -> None:
-        if self._lost:
-            return
-        self._lost = True
-        _logger.error("the launcher is lost: %s", detail)
         self._post(e.BackendLost(at=self._clock.mono(), cause="raylet died", detail=detail))
         for attempt in list(self._attempts.values()):
             if attempt.link is None:
@@ -327,7 +333,7 @@ class ProcessBackend:
         attempt.link = None
         if attempt.returned is not None:
             self._exited(attempt)
-        elif self._lost:
+        elif self._life.lost:
             self._returned(SlotReturn(key=attempt.key, lost_parent="raylet"))
 
     # --- details ---------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import os
 import shutil
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 from ray import tune
@@ -23,11 +23,9 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from smallhours.backends.ray_desk import Desk, Leave
 from smallhours.worker import limits
 from smallhours.worker.slot import run_attempt
-
-if TYPE_CHECKING:
-    from smallhours.backends.ray_tune import Desk
 
 #: What the patches touch beyond Tune's public interface.
 _CLASS_INTERNALS = ("_maybe_reuse_cached_actor", "_unstage_trial_with_resources")
@@ -192,6 +190,11 @@ class Starts(_Hooks, TrialProgressCallback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note that from now on the order may have reached the zygote."""
         self.desk.began(trial.trial_id)
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """Leave `fit()` once its slots are gone: next it would read all trials from its files."""
+        if self.desk.over:
+            raise Leave
 
     def on_trial_result(self, *args: Any, **kwargs: Any) -> None:
         """Print nothing."""

@@ -1,4 +1,4 @@
-"""Slots of Ray Tune: one Tune run, in a thread of the engine, hosts a whole night's attempts.
+"""Slots of Ray Tune: one Tune run at a time, in a thread of the engine, hosts all attempts.
 
 Tune keeps the actors alive and places the attempts; it decides nothing and nothing is ever resumed
 from its files. The engine's orders go through the `Desk` to Tune's searcher, and what the slots
@@ -8,18 +8,17 @@ return comes back the same way. Reports never pass through here.
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import os
 import secrets
+import shutil
 import signal
 import sys
 import threading
-import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -27,19 +26,16 @@ from typing import Any
 import psutil
 
 from smallhours.backends.base import Placed, SlotReturn
+from smallhours.backends.ray_desk import Desk, Leave
 from smallhours.errors import EngineError
 
 #: Ray's temporary directory: longer, and its sockets' paths pass what the kernel takes.
 _PATH_CHARS = 43
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024  # the least that Ray accepts
-#: How often an order whose slot died before the attempt began goes to another slot.
-_TRIES = 4
-#: Tune's loop turns at least this often while attempts run, should a wake-up get lost.
-_TURN_S = 1.0
-#: How long attempts that run may take to end once `close` was called.
-_BUSY_S = 1.0
 #: How long Ray may take to go before its processes are killed; also where it still starts.
 _SHUTDOWN_S, _START_S = 4.0, 15.0
+#: Directories of the session: Ray's own, and the Tune run's.
+_RAY, _TUNE = "r", "tune"
 #: Not less than C's `struct sigaction` (152 on x86-64).
 _SIGACTION_BYTES = 512
 #: One token a process: Ray reads it once and keeps it.
@@ -69,138 +65,8 @@ def environment(slots: int) -> dict[str, str]:
     }
 
 
-class Leave(BaseException):
-    """Takes the Ray thread out of `fit()` past Tune's own clean-up, which can take 15 s."""
-
-
-@dataclass(slots=True)
-class _Given:
-    """An order that Tune has."""
-
-    placed: Placed
-    tries: int
-    began: bool = False
-
-
-class Desk:
-    """Where the engine's thread leaves orders and the Ray thread takes them; never blocks it."""
-
-    def __init__(
-        self,
-        slots: int,
-        ready: Callable[[], None],
-        returned: Callable[[SlotReturn], None],
-        lost: Callable[[str], None],
-        dead: Callable[[], str | None],
-    ) -> None:
-        self.over = False
-        self._slots = slots
-        self._ready: Callable[[], None] | None = ready
-        self._returned, self._lost, self._dead = returned, lost, dead
-        self._bell = threading.Condition()
-        self._rang = False
-        self._orders: deque[tuple[Placed, int]] = deque()
-        self._given: dict[str, _Given] = {}
-        self._closing_at: float | None = None
-        self._failed = False
-
-    # From the engine's thread.
-
-    def start(self, placed: Placed) -> None:
-        """Leave an order."""
-        with self._bell:
-            self._orders.append((placed, 1))
-            self._bell.notify_all()
-
-    def close(self) -> None:
-        """Have the Ray thread leave; attempts that still run get a moment to end."""
-        with self._bell:
-            self.over = True
-            self._closing_at = time.monotonic()
-            self._bell.notify_all()
-
-    # From the Ray thread.
-
-    def take(self, tune_id: str) -> Placed | None:
-        """Return the next order; where nothing runs, wait for one. None: not now, or `over`."""
-        if self._ready is not None:
-            ready, self._ready = self._ready, None
-            ready()
-        with self._bell:
-            if not self._given:  # Tune itself would sleep a second at a time
-                self._bell.wait_for(lambda: self.over or self._orders)
-            if self.over or not self._servable():
-                return None
-            placed, tries = self._orders.popleft()
-            self._given[tune_id] = _Given(placed, tries)
-            return placed
-
-    def began(self, tune_id: str) -> None:
-        """Note that a slot has the order."""
-        self._given[tune_id].began = True
-
-    def done(self, tune_id: str, ended: dict[str, Any] | None) -> None:
-        """Return an attempt to the engine, or try another slot if it never began."""
-        with self._bell:
-            given = self._given.pop(tune_id)
-            if ended is None and not given.began and given.tries < _TRIES and not self.over:
-                self._orders.appendleft((given.placed, given.tries + 1))
-                return
-        if ended is None:
-            dead = self._dead()
-            parent = "raylet" if dead else "slot"
-            ended = {"lost_parent": parent, "detail": dead or "the slot's process died"}
-        self._returned(SlotReturn(key=given.placed.key, **ended))
-
-    def fail(self, words: str) -> None:
-        """Give up: say so once, and have the Ray thread leave."""
-        with self._bell:
-            if self._failed or self.over:
-                return
-            self._failed = self.over = True
-        self._lost(words)
-
-    def give_back(self) -> None:
-        """Return, after `close`, whatever is left."""
-        with self._bell:
-            left = [given.placed for given in self._given.values()]
-            left += [placed for placed, _ in self._orders]
-            self._given.clear()
-            self._orders.clear()
-        if self._failed:
-            return
-        for placed in left:
-            self._returned(SlotReturn(key=placed.key, lost_parent="slot", detail="closed"))
-
-    def hush(self) -> None:
-        """Forget earlier rings: what they told of is looked at next."""
-        self._rang = False
-
-    def listen(self) -> None:
-        """Wait until an actor rings, an order can be served or the end has come."""
-        with self._bell:
-            self._bell.wait_for(lambda: self._rang or self.over or self._servable(), _TURN_S)
-
-    def leave_if_busy(self) -> None:
-        """Once `over`: leave at once if attempts still run that will not be waited for."""
-        closing_at = self._closing_at
-        if self._given and (closing_at is None or time.monotonic() - closing_at > _BUSY_S):
-            raise Leave
-
-    # From a thread of Ray's.
-
-    def ring(self) -> None:
-        """Say that an actor has something."""
-        with self._bell:
-            self._rang = True
-            self._bell.notify_all()
-
-    def _servable(self) -> bool:
-        return bool(self._orders) and len(self._given) < self._slots
-
-
 class RayLauncher:
-    """Runs attempts in the slots of one long Tune run.
+    """Runs attempts in the slots of one long Tune run, and of another after each `renew`.
 
     Ray runs in a thread and leaves the signal handlers that are set when `open` is called.
     """
@@ -209,8 +75,10 @@ class RayLauncher:
 
     def __init__(self) -> None:
         self._desk: Desk | None = None
+        self._make_desk: Callable[[Callable[[], None]], Desk] | None = None
         self._thread: threading.Thread | None = None
         self._processes: list[psutil.Process] = []
+        self._place = Path()
 
     def open(
         self,
@@ -225,23 +93,33 @@ class RayLauncher:
         Raises:
             EngineError: the directory's path is too long for Ray, or others can enter it.
         """
-        place = Path(directory)
-        if len(str(place / "r")) > _PATH_CHARS:
-            raise EngineError(f"{place}: Ray needs a path of at most {_PATH_CHARS - 2} characters")
-        if place.stat().st_mode & 0o077:
-            raise EngineError(f"{place} can be entered by others: it must have mode 0700")
+        self._place = Path(directory)
+        _check_place(self._place)
+        if self._thread is not None and self._thread.is_alive():
+            lost("Ray was told to go and did not")
+            return
         os.environ.pop("RAY_ADDRESS", None)  # never join a cluster that is there
         os.environ.update(environment(slots))
-        self._desk = Desk(slots, ready, returned, lost, self.dead)
-        self._thread = threading.Thread(
-            target=self._live, args=(self._desk, slots, place), name="ray", daemon=True
-        )
+
+        def make(ready: Callable[[], None]) -> Desk:
+            return Desk(slots, ready, returned, lost, self.dead)
+
+        self._make_desk = make
+        self._desk = make(ready)
+        self._thread = threading.Thread(target=self._live, args=(slots,), name="ray", daemon=True)
         self._thread.start()
 
     def start(self, placed: Placed) -> None:
         """Give the attempt the next free slot."""
         assert self._desk is not None
         self._desk.start(placed)
+
+    def renew(self, ready: Callable[[], None]) -> None:
+        """End the Tune run and begin another on the same Ray; see `Launcher.renew`."""
+        assert self._desk is not None
+        assert self._make_desk is not None
+        ended, self._desk = self._desk, self._make_desk(ready)
+        ended.close()
 
     def dead(self) -> str | None:
         """Say which of Ray's own processes died; None: all live.
@@ -259,33 +137,72 @@ class RayLauncher:
         if self._desk is None or self._thread is None:
             return  # never opened
         self._desk.close()
+        family = _family()
         self._thread.join(_SHUTDOWN_S if self._processes else _START_S)
-        for process in self._processes:
+        family = list({*family, *self._processes})
+        for process in family:
             with suppress(psutil.NoSuchProcess):
                 process.kill()  # compares the start time: never a stranger of the same pid
-        psutil.wait_procs(self._processes, timeout=1.0)
+        psutil.wait_procs(family, timeout=1.0)
+        self._processes = []
         self._desk.give_back()
+        for name in (_RAY, _TUNE):
+            shutil.rmtree(self._place / name, ignore_errors=True)
+        _give_memory_back()
 
-    def _live(self, desk: Desk, slots: int, directory: Path) -> None:
+    def _live(self, slots: int) -> None:
         """Be the Ray thread, from `ray.init` to `ray.shutdown`."""
         try:
             import ray
 
             try:
                 with _sigterm_kept():
-                    _init(slots, directory)
+                    _init(slots, self._place)
                 self._processes = _family()
                 if trouble := _outside_loopback(self._processes):
-                    desk.fail(trouble)
-                if not desk.over:
-                    _fit(desk, slots, directory)
-                    desk.fail("Tune's run ended by itself")
-            except Leave:
-                pass
+                    self._fail(trouble)
+                self._serve(slots)
             finally:
                 ray.shutdown()
         except BaseException:  # noqa: BLE001 - nothing else would tell the engine
-            desk.fail(traceback.format_exc())
+            self._fail(traceback.format_exc())
+
+    def _serve(self, slots: int) -> None:
+        """Host one Tune run after the other, until the desk of the latest is over."""
+        assert self._desk is not None
+        while not (desk := self._desk).over:
+            with suppress(Leave):
+                _fit(desk, slots, self._place / _TUNE)
+            if desk is self._desk:
+                desk.fail("Tune's run ended by itself")  # unless it was told to
+            desk.give_back()
+            for left in (self._place / _TUNE, *self._place.glob(f"{_RAY}/session_*/artifacts")):
+                shutil.rmtree(left, ignore_errors=True)
+            _give_memory_back()
+
+    def _fail(self, words: str) -> None:
+        """Give up, unless the end was ordered."""
+        assert self._desk is not None
+        self._desk.fail(words)
+
+
+def _check_place(place: Path) -> None:
+    """See to it that Ray can use a directory, and others can't.
+
+    Raises:
+        EngineError: it is not so.
+    """
+    if len(str(place / _RAY)) > _PATH_CHARS:
+        raise EngineError(f"{place}: Ray needs a path of at most {_PATH_CHARS - 2} characters")
+    if place.stat().st_mode & 0o077:
+        raise EngineError(f"{place} can be entered by others: it must have mode 0700")
+
+
+def _give_memory_back() -> None:
+    """Free what Tune and Ray left behind in cycles, and hand it back to the system."""
+    gc.collect()
+    with suppress(AttributeError):  # a C library other than glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _init(slots: int, directory: Path) -> None:
@@ -302,7 +219,7 @@ def _init(slots: int, directory: Path) -> None:
         log_to_driver=False,
         configure_logging=False,
         object_store_memory=_OBJECT_STORE_BYTES,
-        _temp_dir=str(directory / "r"),
+        _temp_dir=str(directory / _RAY),
     )
 
 
@@ -321,7 +238,7 @@ def _sigterm_kept() -> Iterator[None]:
         libc.sigaction(signal.SIGTERM, before, None)
 
 
-def _fit(desk: Desk, slots: int, directory: Path) -> None:
+def _fit(desk: Desk, slots: int, place: Path) -> None:
     """Run Tune until the desk is over."""
     from ray import tune
 
@@ -342,7 +259,7 @@ def _fit(desk: Desk, slots: int, directory: Path) -> None:
         ),
         run_config=tune.RunConfig(
             name="night",
-            storage_path=str(directory / "tune"),
+            storage_path=str(place),
             verbose=0,
             callbacks=[ray_slot.Starts(desk)],
             failure_config=tune.FailureConfig(max_failures=0),

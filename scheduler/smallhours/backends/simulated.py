@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, assert_never
+from typing import Any, Literal, TypeAlias, assert_never
 
 from smallhours.backends.base import Post
+from smallhours.backends.timeline import Timeline
 from smallhours.backends.workload import (
     Dies,
     Hangs,
@@ -29,37 +29,8 @@ from smallhours.core.trial import AttemptKey
 _EXIT_S = 0.01
 _PID_OF_FIRST = 1000
 
-
-class Timeline:
-    """A virtual clock and what is due on it; what is due at the same time comes in order."""
-
-    def __init__(self, now: float = 0.0) -> None:
-        self._now = now
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
-        self._count = 0
-
-    def mono(self) -> float:
-        """Return the virtual time in seconds."""
-        return self._now
-
-    def wall(self) -> float:
-        """Return the virtual time of day: the night begins in 1970."""
-        return self._now
-
-    def after(self, delay_s: float, call: Callable[[], None]) -> None:
-        """Have something called later."""
-        assert delay_s >= 0
-        self._count += 1
-        heapq.heappush(self._due, (self._now + delay_s, self._count, call))
-
-    def next_at(self) -> float:
-        """Return when the next thing is due; infinity: never."""
-        return self._due[0][0] if self._due else math.inf
-
-    def step(self) -> None:
-        """Go on to the next thing that is due, and call it."""
-        self._now, _, call = heapq.heappop(self._due)
-        call()
+#: ``starting``: it was woken or renewed, and does not serve yet.
+_State: TypeAlias = Literal["asleep", "starting", "awake", "resting", "lost"]
 
 
 @dataclass(slots=True)
@@ -102,6 +73,8 @@ class SimulatedBackend:
         timeline: Timeline | None = None,
         disk: set[str] | None = None,
         ready_s: float = 1.0,
+        renew_s: float = 0.5,
+        rest_s: float = 1.5,
     ) -> None:
         """Describe the machine.
 
@@ -111,32 +84,55 @@ class SimulatedBackend:
             seed: Of the jitter of the steps.
             timeline: Where everything happens.
             disk: Paths of the checkpoints that exist; hand over the same to survive a restart.
-            ready_s: From `open` to `BackendReady`.
+            ready_s: From `wake` to `BackendReady`.
+            renew_s: From `renew` to `BackendReady`.
+            rest_s: From `rest` to `BackendClosed`.
         """
         self.timeline = timeline or Timeline()
         self.disk = set() if disk is None else disk
         self._slots = slots
         self._model = model
         self._seed = seed
-        self._ready_s = ready_s
+        self._ready_s, self._renew_s, self._rest_s = ready_s, renew_s, rest_s
+        self._state: _State = "asleep"
+        #: Counts the changes of `_state`: what was due before one does not happen.
+        self._changes = 0
+        #: `wake` was called while the slots were being let go.
+        self._wanted = False
         self._post: Post | None = None
         self._studies: set[int] = set()
         self._processes: dict[AttemptKey, _Process] = {}
         self._started = 0
 
     async def open(self, post: Post) -> None:
-        """Get ready; `BackendReady` is due after `ready_s`."""
+        """Listen; nothing is posted before `wake`."""
         self.open_now(post)
 
     def open_now(self, post: Post) -> None:
         """Do what `open` does, where nothing is awaited."""
         self._post = post
 
-        def ready() -> None:
-            at = self.timeline.mono()
-            self._say(e.BackendReady(at=at, device="cpu", slots=self._slots))
+    def wake(self) -> None:
+        """Get ready; `BackendReady` is due after `ready_s`."""
+        if self._state == "resting":
+            self._wanted = True
+        elif self._state == "asleep":
+            self._become("starting", self._ready_s, self._ready)
 
-        self.timeline.after(self._ready_s, ready)
+    def renew(self) -> None:
+        """Get ready again; `BackendReady` is due after `renew_s`."""
+        assert not self._processes, "renewed while an attempt lives"
+        if self._state == "awake":
+            self._become("starting", self._renew_s, self._ready)
+
+    def rest(self) -> None:
+        """Let the slots go; `BackendClosed` is due after `rest_s`."""
+        assert not self._processes, "let go while an attempt lives"
+        self._wanted = False
+        if self._state == "asleep":
+            self._become("resting", 0.0, self._rested)
+        elif self._state in ("starting", "awake"):
+            self._become("resting", self._rest_s, self._rested)
 
     def open_study(self, study: int) -> None:
         """Take note that the study's attempts may come."""
@@ -148,6 +144,7 @@ class SimulatedBackend:
 
     def start(self, order: Start) -> None:
         """Run an attempt after the model's script."""
+        assert self._state == "awake", f"{order.key}: the backend is {self._state}"
         assert order.key.study in self._studies, f"{order.key}: its study is not open"
         assert order.key not in self._processes, f"{order.key} runs already"
         assert len(self._processes) < self._slots, f"{order.key}: no slot is free"
@@ -193,6 +190,7 @@ class SimulatedBackend:
     def lose(self, cause: InterruptCause) -> None:
         """Let what runs the trials die, and every process with it."""
         self._processes.clear()
+        self._become("lost")
         self._say(e.BackendLost(at=self.timeline.mono(), cause=cause))
 
     def samples(self) -> dict[AttemptKey, e.ProcessSample]:
@@ -206,6 +204,30 @@ class SimulatedBackend:
             for key, process in self._processes.items()
             if process.begun
         }
+
+    # --- the life of the slots -------------------------------------------------------------
+
+    def _become(
+        self, state: _State, after_s: float = 0.0, then: Callable[[], None] | None = None
+    ) -> None:
+        """Be in a state, and have something called later unless another state came first."""
+        self._state = state
+        self._changes += 1
+        mine = self._changes
+        if then is not None:
+            call = then
+            self.timeline.after(after_s, lambda: call() if mine == self._changes else None)
+
+    def _ready(self) -> None:
+        self._become("awake")
+        self._say(e.BackendReady(at=self.timeline.mono(), device="cpu", slots=self._slots))
+
+    def _rested(self) -> None:
+        self._become("asleep")
+        self._say(e.BackendClosed(at=self.timeline.mono()))
+        if self._wanted:
+            self._wanted = False
+            self.wake()
 
     # --- the life of a process -------------------------------------------------------------
 

@@ -7,13 +7,15 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeAlias, assert_never
 
-from smallhours.backends.simulated import SimulatedBackend, Timeline
+from smallhours.backends.simulated import SimulatedBackend
+from smallhours.backends.timeline import Timeline
 from smallhours.core import actions as a
 from smallhours.core import events as e
 from smallhours.core import facts as f
+from smallhours.core import hours
 from smallhours.core.machine import Machine
+from smallhours.core.model import Study
 from smallhours.core.spec import Dimension, Params, ParamValue, StudySpec
-from smallhours.core.state import Study
 from smallhours.errors import SmallhoursError
 
 #: A fact and the virtual time at which it was recorded.
@@ -88,6 +90,8 @@ class Simulation:
         history: Iterable[Recorded] = (),
         total_bytes: int = 64 * _GIB,
         sink: Callable[[float, f.Fact], None] | None = None,
+        began: e.WallTime | None = None,
+        stay: bool = False,
     ) -> None:
         """Set a session up; nothing happens before `run`.
 
@@ -99,6 +103,8 @@ class Simulation:
             history: What the ledger holds of earlier sessions.
             total_bytes: Host memory.
             sink: Is handed every fact as it is recorded.
+            began: What the clock on the wall says at virtual time 0; None: nobody looks at it.
+            stay: The machine waits for more when the queue is dry.
         """
         self.machine = machine
         self.backend = backend
@@ -113,9 +119,13 @@ class Simulation:
         self.events = self.actions = 0
         #: What the session ended with; None: it has not ended.
         self.finished: str | None = None
+        #: Seconds between ticks.
+        self.tick_s = TICK_S
         self._suggester = suggester or RandomSuggester()
         self._total_bytes = total_bytes
         self._sink = sink
+        self._began_wall = began
+        self._stay = stay
         self._session = session
         self._request_count = 0
         #: Requests that are still to come.
@@ -187,11 +197,29 @@ class Simulation:
         self._carry_out(self.machine.handle(event))
         if not self._requests and self.finished is None and self._actions_left > 0:
             self._carry_out(self.machine.finish_if_dry(self.timeline.mono()))
-        if self.machine.state.live and not self._ticking:
+        if self._must_tick and not self._ticking:
             self._ticking = True
-            self.timeline.after(TICK_S, self._tick)
+            self.timeline.after(self.tick_s, self._tick)
+
+    @property
+    def wall(self) -> e.WallTime | None:
+        """What the clock on the wall says; None: nobody looks at it."""
+        began, passed = self._began_wall, self.timeline.mono()
+        if began is None:
+            return None
+        minute = (began.week_minute + passed / 60.0) % hours.WEEK_MINUTES
+        return e.WallTime(unix=began.unix + passed, week_minute=minute)
+
+    @property
+    def _must_tick(self) -> bool:
+        """Whether time alone may change something."""
+        if self.machine.state.live:
+            return True
+        studies = self.machine.state.studies.values()
+        return self._began_wall is not None and any(study.open for study in studies)
 
     def _begin(self) -> None:
+        self.backend.open_now(self.feed)
         self.feed(
             e.EngineStarted(
                 at=self.timeline.mono(),
@@ -201,9 +229,10 @@ class Simulation:
                 version="simulated",
                 directory="",
                 backend="simulated",
+                wall=self.wall,
+                stay=self._stay,
             )
         )
-        self.backend.open_now(self.feed)
 
     def _tick(self) -> None:
         self._ticking = False
@@ -215,6 +244,7 @@ class Simulation:
                 available_bytes=max(0, self._total_bytes - used),
                 total_bytes=self._total_bytes,
                 processes=processes,
+                wall=self.wall,
             )
         )
 
@@ -254,12 +284,21 @@ class Simulation:
                 self.backend.signal(action.key, action.signal)
             case a.DumpStack():
                 self.backend.dump_stack(action.key)
+            case a.OpenBackend():
+                self.backend.wake()
+            case a.RenewBackend():
+                self.backend.renew()
+            case a.CloseBackend():
+                self.backend.rest()
             case a.OpenStudy():
                 self.backend.open_study(action.study)
             case a.CloseStudy():
                 self.backend.close_study(action.study)
             case a.RemoveCheckpoint():
                 self.backend.disk.discard(action.path)
+            case a.RemoveFiles():
+                below = f"trials/{action.study}/"
+                self.backend.disk -= {p for p in self.backend.disk if p.startswith(below)}
             case a.Answer():
                 self.answers.append(action)
             case a.Finish():

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from smallhours.core.state import Study
+from smallhours.core.model import Study
 from smallhours.worker import limits
 
 _logger = logging.getLogger(__name__)
