@@ -13,32 +13,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
+from typing import Literal
 
-import msgspec
-
-from smallhours import exits, housekeeping, inbox, requests, rules
+from smallhours import exits, hooks, housekeeping, inbox, processes, requests, rules
 from smallhours.backends.base import Launcher
-from smallhours.backends.process import ProcessBackend, remove_checkpoint
+from smallhours.backends.process import ProcessBackend
 from smallhours.clock import Clock, SystemClock, boot_id
 from smallhours.core import actions as a
 from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core.machine import Machine
+from smallhours.deeds import Deeds
 from smallhours.devices import host
 from smallhours.errors import LedgerError
+from smallhours.hooks import Hooks
+from smallhours.inhibit import Inhibitor
 from smallhours.ledger.store import DiskFullError, Ledger
 from smallhours.paths import Home, home
-from smallhours.processes import Owner, started_at
-from smallhours.search import PastTrial
 from smallhours.search_thread import Searches
-from smallhours.space_relay import SpaceRelay
+from smallhours.status_writer import StatusWriter
+from smallhours.surroundings import Surroundings
+from smallhours.upkeep import Upkeep
 from smallhours.worker import limits
 
 _logger = logging.getLogger("smallhours.engine")
 
 #: Reports wait for each other this long before they are committed together.
 _GROUP_COMMIT_S = 0.25
-_INBOX_S = 0.1
+_INBOX_S = 0.05
 _TICK_S = 1.0
 #: When Ray is lost, attempts have this long to end before the engine leaves without them.
 _LOST_LIMIT_S = 20.0
@@ -47,13 +49,40 @@ _LOST_LIMIT_S = 20.0
 class Engine:
     """One session. Everything but Tune's loop and the search runs in the main thread's loop."""
 
-    def __init__(self, place: Home, directory: Path, launcher: Launcher, clock: Clock) -> None:
+    def __init__(
+        self,
+        place: Home,
+        directory: Path,
+        launcher: Launcher,
+        clock: Clock,
+        *,
+        stay: bool = False,
+    ) -> None:
+        """Take the ledger.
+
+        Args:
+            place: The state directory.
+            directory: The session's private directory (short path).
+            launcher: Gives processes a place.
+            clock: The machine's clocks.
+            stay: Wait for more to do instead of leaving when the queue is dry.
+
+        Raises:
+            LedgerError: the ledger can't be used.
+        """
+        self._stay = stay
         self._home = place
         self._directory = directory
         self._launcher = launcher
         self._clock = clock
         self._machine = Machine(rules.make)
         self._ledger = Ledger(place.ledger, place.lock)
+        self._around = Surroundings(clock)
+        self._status = StatusWriter(place, self._machine, clock)
+        self._hooks = Hooks(place, self._around.settings.on_event)
+        self._inhibitor = Inhibitor()
+        #: Told of once when it comes to be: why nothing runs and nothing will.
+        self._over: str | None = "dry"
         environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
         self._backend = ProcessBackend(
             place,
@@ -61,10 +90,19 @@ class Engine:
             launcher,
             studies=self._machine.state.studies,
             clock=clock,
-            slots=host.slots(),
+            slots=self._around.settings.slots or host.slots(),
             environment=environment,
         )
         self._searches = Searches(self.post, clock)
+        self._upkeep = Upkeep(place, self._around.settings.log_bytes)
+        self._deeds = Deeds(
+            place,
+            self._machine.state,
+            backend=self._backend,
+            searches=self._searches,
+            upkeep=self._upkeep,
+            leave=self._end,
+        )
         self._events: deque[e.Event] = deque()
         self._handling = False
         #: The ledger takes nothing more: nothing may be done that it doesn't know of.
@@ -82,8 +120,10 @@ class Engine:
                 self._loop.call_soon_threadsafe(self.post, event)
             return
         self._events.append(event)
-        if self._handling:
-            return
+        if not self._handling:
+            self._handle_all()
+
+    def _handle_all(self) -> None:
         self._handling = True
         try:
             while self._events and self._goes_on:
@@ -108,22 +148,32 @@ class Engine:
         self._loop.set_exception_handler(self._on_error)
         self._ended = self._loop.create_future()
         session = self._read_ledger()
-        self._write_owner(session)
+        processes.write_owner(self._home, session, self._directory)
         housekeeping.remove_leftovers(self._home, self._machine.state)
         try:
             # Before Ray starts: it puts back what handlers it finds, once it has put in its own.
             for number, cause in ((signal.SIGINT, "ctrl-c"), (signal.SIGTERM, "sigterm")):
                 self._loop.add_signal_handler(number, self._on_signal, cause)
-            # Before anything is waited for: what is told from here on belongs to this session.
+            # What is told from here on belongs to this session; it waits until there are hands.
+            self._handling = True
+            self.post(e.SettingsRead(at=self._clock.mono(), settings=self._around.settings.core()))
             self.post(self._started(session, before))
             await self._backend.open(self.post)
-            tasks = [asyncio.create_task(self._inbox()), asyncio.create_task(self._ticks())]
+            self._handle_all()
+            # What was asked while no engine was up counts before anything is started.
+            with self._fatal():
+                self._look_into_inbox()
+            work = (self._inbox(), self._ticks(), self._find_checkpoints())
+            tasks = [asyncio.create_task(task) for task in work]
             status = await self._ended
             for task in tasks:
                 task.cancel()
         finally:
+            self._inhibitor.release()
             await self._backend.close()
             self._searches.shutdown()
+            await self._hooks.close()
+            self._status.remove()
         if status == exits.DONE:
             self._ledger.close()
         self._home.owner.unlink(missing_ok=True)
@@ -133,26 +183,17 @@ class Engine:
 
     def _read_ledger(self) -> int:
         """Rebuild the state from the ledger; return the number of the new session."""
-        begun, rows = self._clock.mono(), 0
+        begun = self._clock.mono()
         state = self._machine.state
-        for entry in self._ledger.replay():
-            state.apply(entry.fact, entry.mono)
-            rows += 1
+        rows = self._ledger.rebuild(state, {request.id for request in inbox.lying(self._home)})
         _logger.info("read %d facts in %.2f s", rows, self._clock.mono() - begun)
         return state.session.session + 1 if state.session else 1
 
-    def _write_owner(self, session: int) -> None:
-        pid = os.getpid()
-        owner = Owner(
-            pid=pid,
-            pid_started=started_at(pid) or 0,
-            boot_id=boot_id(),
-            session=session,
-            directory=str(self._directory),
-        )
-        temporary = self._home.owner.with_suffix(".tmp")
-        temporary.write_bytes(msgspec.json.encode(owner))
-        temporary.replace(self._home.owner)
+    async def _find_checkpoints(self) -> None:
+        """Tell the core of the checkpoints whose studies were not read."""
+        found = await self._upkeep.holdings(self._machine.state.studies)
+        if self._goes_on and found:
+            self.post(e.CheckpointsFound(at=self._clock.mono(), holdings=tuple(found)))
 
     def _started(self, session: int, before: str) -> e.EngineStarted:
         return e.EngineStarted(
@@ -164,6 +205,8 @@ class Engine:
             directory=str(self._directory),
             backend=self._launcher.name,
             before=before,
+            wall=self._around.wall(),
+            stay=self._stay,
         )
 
     def _end(self, status: int) -> None:
@@ -201,12 +244,33 @@ class Engine:
     def _look_into_inbox(self) -> None:
         for request in inbox.pending(self._home):
             if request.id not in self._machine.state.answered:
-                self.post(self._event_of(request))
+                event = self._event_of(request)
+                self._load_closed(event)
+                self.post(event)
             if not self._goes_on or self._ledger.dirty:
                 return  # not answered for sure: the request waits for the next engine
             inbox.discard(self._home, request.id)
+            self._status.update()
         if self._goes_on:
             self._carry_out(self._machine.finish_if_dry(self._clock.mono()))
+            self._tell_if_over()
+
+    def _tell_if_over(self) -> None:
+        """Tell of an empty queue once, where the engine does not leave for it."""
+        over = self._machine.over
+        if over is not None and over != self._over and self._stay:
+            kind: Literal["queue_dry", "deadline"] = "queue_dry" if over == "dry" else "deadline"
+            self._hooks.fire(hooks.of_queue(kind, self._machine.state))
+        self._over = over
+
+    def _load_closed(self, event: e.Event) -> None:
+        """Take in the trials of a study that is over before something is done about it."""
+        state = self._machine.state
+        match event:
+            case e.StudySubmitted() if event.spec.name in state.names:
+                self._ledger.load(state, state.names[event.spec.name])
+            case e.CancelRequested():
+                self._ledger.load(state, event.study)
 
     def _event_of(self, request: inbox.Request) -> e.Event:
         now = self._clock.mono()
@@ -224,16 +288,20 @@ class Engine:
                 self._tick()
 
     def _tick(self) -> None:
-        available, total = host.memory()
-        self.post(
-            e.Tick(
-                at=self._clock.mono(),
-                available_bytes=available,
-                total_bytes=total,
-                processes=self._backend.sample(),
-            )
-        )
+        if self._around.settings_changed():
+            settings = self._around.settings
+            _logger.info("the settings changed")
+            self._hooks.command = settings.on_event
+            self._upkeep.log_bytes = settings.log_bytes
+            self.post(e.SettingsRead(at=self._clock.mono(), settings=settings.core()))
+        self.post(self._around.tick(self._backend.sample()))
         self._backend.check()
+        self._upkeep.cap_logs(self._machine.state.live)
+        self._status.update()
+        if self._machine.state.live:
+            self._inhibitor.hold()
+        else:
+            self._inhibitor.release()
 
     @contextmanager
     def _fatal(self) -> Iterator[None]:
@@ -251,6 +319,9 @@ class Engine:
             if isinstance(action, a.Record):
                 self._ledger.append(action.fact, at=self._clock.wall(), mono=self._clock.mono())
                 decided = decided or not isinstance(action.fact, f.LAZY)
+                self._hooks.fire(hooks.event_of(action.fact, self._machine.state))
+                if isinstance(action.fact, f.AttemptEnded):
+                    self._upkeep.finish_log(f.key_of(action.fact))
                 continue
             if decided and not isinstance(action, (a.Ask, a.Introduce, a.Tell)):
                 # Nothing is done about a decision that a crash could take back. (What the search
@@ -259,7 +330,7 @@ class Engine:
                 decided = False
             if self._stuck:
                 return
-            self._do(action)
+            self._deeds.do(action)
         if decided:
             self._commit()
         elif self._ledger.dirty and self._group_commit is None:
@@ -282,40 +353,6 @@ class Engine:
                 assert self._loop is not None
                 self._loop.call_soon(self.post, cause)
 
-    def _do(self, action: a.Action) -> None:
-        match action:
-            case a.Start():
-                self._backend.start(action)
-            case a.Stop():
-                self._backend.stop(action)
-            case a.Ask():
-                self._searches.of(action.study).ask(action.study, action.trial)
-            case a.Introduce():
-                past = PastTrial(trial=action.trial, params=action.params)
-                self._searches.of(action.study).add(action.study, past)
-            case a.Tell():
-                self._searches.of(action.study).tell(
-                    action.study, action.trial, action.outcome, action.value, action.step
-                )
-            case a.OpenStudy():
-                study = self._machine.state.studies[action.study]
-                relay = SpaceRelay(self._backend.space_address(action.study))
-                self._searches.open(study, relay.define if study.spec.space is None else None)
-                self._backend.open_study(action.study)
-            case a.CloseStudy():
-                self._searches.close(action.study)
-                self._backend.close_study(action.study)
-            case a.DumpStack():
-                self._backend.dump_stack(action.key)
-            case a.Signal():
-                self._backend.signal(action.key, action.signal)
-            case a.RemoveCheckpoint():
-                remove_checkpoint(self._home, action.path)
-            case a.Finish():
-                self._end(exits.AGAIN if action.cause == "raylet died" else exits.DONE)
-            case a.Answer() | a.Record():
-                pass  # answers are facts: whoever asked reads the ledger
-
 
 def _make_launcher(name: str) -> Launcher:
     if name == "local":
@@ -331,6 +368,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the engine for the state directory and session that the environment names."""
     parser = argparse.ArgumentParser(prog="smallhours.engine")
     parser.add_argument("--before", default="", help="how the session before ended")
+    parser.add_argument("--stay", action="store_true", help="wait for more when the queue is dry")
     arguments = parser.parse_args(argv)
     os.umask(0o077)
     parent = os.getppid()
@@ -345,7 +383,7 @@ def main(argv: list[str] | None = None) -> int:
     place.prepare()
     launcher = _make_launcher(os.environ.get("SMALLHOURS_LAUNCHER", "ray"))
     try:
-        engine = Engine(place, directory, launcher, SystemClock())
+        engine = Engine(place, directory, launcher, SystemClock(), stay=arguments.stay)
     except LedgerError as error:
         _logger.error("%s", error)
         return exits.LEDGER

@@ -18,10 +18,21 @@ import msgspec
 from smallhours.errors import UsageError
 from smallhours.paths import Home, read_only
 
-Verb: TypeAlias = Literal["add", "stop", "cancel", "release"]
+Verb: TypeAlias = Literal[
+    "add", "stop", "cancel", "release", "pause", "move", "yield", "until", "archive"
+]
 
-#: Seconds between two looks at the ledger for an answer.
-_POLL_S = 0.05
+#: Seconds between two looks at the ledger for an answer; a look takes 0.2 ms.
+_POLL_S = 0.02
+#: An answer is never older than its request; the clock may have been set back by this in between.
+_CLOCK_SLACK_S = 86_400.0
+# All of the index `event_by_kind` is named, so that only the latest answers are looked at: of
+# thousands of requests in a year of nights, this one's answer takes 0.2 ms instead of 10.
+_ANSWER = (
+    "SELECT body FROM event WHERE kind = 'request_answered' AND study IS NULL AND trial IS NULL"
+    " AND attempt IS NULL AND reason IS NULL AND score IS NULL AND at >= ?"
+    " AND json_extract(body, '$.request') = ? LIMIT 1"
+)
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +87,23 @@ def pending(home: Home) -> list[Request]:
             elif error.errno != errno.ENOENT:  # that one was taken back since it was listed
                 _warn(f"{path.name} can't be read now: {error}")
     return requests
+
+
+def lying(home: Home) -> list[Request]:
+    """Return the requests that wait, oldest first, and leave what is none where it is."""
+    requests = []
+    for path in sorted(home.inbox.glob("*.json")):
+        try:
+            requests.append(_read(path))
+        except (ValueError, OSError):
+            continue  # none, or answered since it was listed: the engine sees to it
+    return requests
+
+
+def asked_at(request: str) -> float:
+    """Return the wall time (Unix seconds) at which a request was submitted, by its id."""
+    nanoseconds = request.partition("-")[0]
+    return int(nanoseconds) / 1e9 if nanoseconds.isdecimal() else 0.0
 
 
 def discard(home: Home, request: str) -> None:
@@ -159,11 +187,8 @@ def _answer(ledger: Path, request: str) -> tuple[bool, str] | None:
     try:
         connection = sqlite3.connect(read_only(ledger), uri=True, timeout=1)
         try:
-            row = connection.execute(
-                "SELECT body FROM event WHERE kind = 'request_answered'"
-                " AND json_extract(body, '$.request') = ? LIMIT 1",
-                (request,),
-            ).fetchone()
+            earliest = asked_at(request) - _CLOCK_SLACK_S
+            row = connection.execute(_ANSWER, (earliest, request)).fetchone()
         finally:
             connection.close()
     except sqlite3.DatabaseError:

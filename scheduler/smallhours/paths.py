@@ -31,6 +31,11 @@ class Home(NamedTuple):
         return self.root / "engine.json"
 
     @property
+    def status(self) -> Path:
+        """What the living engine plans (`smallhours.status`)."""
+        return self.root / "status.json"
+
+    @property
     def inbox(self) -> Path:
         """Requests, one JSON file each."""
         return self.root / "inbox"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
 from smallhours import rules
 from smallhours.core import events as e
-from smallhours.core.spec import StudySpec
+from smallhours.core import hours
+from smallhours.core.spec import Priority, StudySpec
 from smallhours.inbox import Request
 
 
@@ -33,6 +34,32 @@ class _Cancel(msgspec.Struct, frozen=True, kw_only=True):
     by: str
 
 
+class _Pause(msgspec.Struct, frozen=True, kw_only=True):
+    study: int | None = None
+    by: str
+
+
+class _Move(msgspec.Struct, frozen=True, kw_only=True):
+    study: int
+    by: str
+    priority: Priority | None = None
+    weight: Annotated[float, msgspec.Meta(gt=0, le=1000)] | None = None
+    hours: tuple[str, ...] | None = None
+    to: Literal["first", "last"] | None = None
+    before: int | None = None
+
+
+class _Until(msgspec.Struct, frozen=True, kw_only=True):
+    until: float | None
+    by: str
+
+
+class _Archive(msgspec.Struct, frozen=True, kw_only=True):
+    study: int
+    by: str
+    remove: bool = False
+
+
 class _Release(msgspec.Struct, frozen=True, kw_only=True):
     study: int | None = None
 
@@ -40,7 +67,9 @@ class _Release(msgspec.Struct, frozen=True, kw_only=True):
 #: What a request can become.
 RequestEvent: TypeAlias = (
     e.StudySubmitted | e.ShutdownRequested | e.CancelRequested | e.ReleaseRequested
-)
+    | e.PauseRequested | e.MoveRequested | e.YieldRequested | e.DeadlineRequested
+    | e.ArchiveRequested
+)  # fmt: skip
 
 
 def _check_rule(spec: StudySpec) -> None:
@@ -55,6 +84,16 @@ def _check_rule(spec: StudySpec) -> None:
         raise ValueError(f"stopping rule {spec.stopping.rule!r}: {error}") from error
 
 
+def _check_hours(texts: tuple[str, ...]) -> None:
+    """Refuse hours that are none.
+
+    Raises:
+        ValueError: says which, and what was expected.
+    """
+    for text in texts:
+        hours.parse(text)
+
+
 def event_of(request: Request, at: float) -> RequestEvent:
     """Return what a request means.
 
@@ -66,6 +105,7 @@ def event_of(request: Request, at: float) -> RequestEvent:
         case "add":
             add = msgspec.convert(request.body, _Add)
             _check_rule(add.spec)
+            _check_hours(add.spec.hours)
             return e.StudySubmitted(**ids, **{k: getattr(add, k) for k in _Add.__struct_fields__})
         case "stop":
             stop = msgspec.convert(request.body, _Stop)
@@ -73,5 +113,21 @@ def event_of(request: Request, at: float) -> RequestEvent:
         case "cancel":
             cancel = msgspec.convert(request.body, _Cancel)
             return e.CancelRequested(**ids, by=cancel.by, study=cancel.study, trial=cancel.trial)
+        case "pause":
+            pause = msgspec.convert(request.body, _Pause)
+            return e.PauseRequested(**ids, by=pause.by, study=pause.study)
+        case "move":
+            move = msgspec.convert(request.body, _Move)
+            _check_hours(move.hours or ())
+            return e.MoveRequested(**ids, **msgspec.structs.asdict(move))
+        case "yield":
+            wish = msgspec.convert(request.body, _Until)
+            return e.YieldRequested(**ids, by=wish.by, until=wish.until)
+        case "until":
+            wish = msgspec.convert(request.body, _Until)
+            return e.DeadlineRequested(**ids, by=wish.by, until=wish.until)
+        case "archive":
+            archive = msgspec.convert(request.body, _Archive)
+            return e.ArchiveRequested(**ids, **msgspec.structs.asdict(archive))
         case "release":
             return e.ReleaseRequested(**ids, study=msgspec.convert(request.body, _Release).study)

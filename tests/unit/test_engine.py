@@ -19,7 +19,7 @@ from smallhours.backends.base import Placed, SlotReturn
 from smallhours.clock import SystemClock
 from smallhours.core import facts as f
 from smallhours.core import reasons as r
-from smallhours.core.state import Saved
+from smallhours.core.model import Saved
 from smallhours.engine import Engine
 from smallhours.ledger.store import DiskFullError, open_to_read, read_all
 from smallhours.paths import Home
@@ -144,7 +144,7 @@ def test_nothing_is_done_that_a_stuck_ledger_does_not_know_of(engine, home, monk
     begun = engine._commit
 
     def commit() -> None:
-        if any(isinstance(x.fact, f.AttemptStarted) for x in engine._ledger._pending):
+        if any(isinstance(x.fact, f.RequestAnswered) for x in engine._ledger._pending):
             monkeypatch.setattr(engine._ledger, "commit", stuck)
         begun()
 
@@ -168,11 +168,11 @@ def test_a_request_that_comes_as_the_engine_leaves_waits_for_the_next_one(engine
 
 
 def test_a_rule_that_no_engine_can_make_is_refused_and_not_died_of(engine, home):
-    request = add(home, stopping={"rule": "asha", "options": {}})
+    request = add(home, stopping={"rule": "hyperband", "options": {}})
     assert run(engine) == exits.DONE
     (answer,) = [fact for fact in facts(home) if isinstance(fact, f.RequestAnswered)]
     assert (answer.request, answer.ok) == (request, False)
-    assert "asha" in answer.text
+    assert "hyperband" in answer.text
     assert inbox.pending(home) == []
 
 

@@ -27,7 +27,7 @@ def answer(home: Home, request: str, *, ok: bool, text: str) -> None:
     home.prepare()
     ledger = Ledger(home.ledger, home.lock, reserve=False)
     fact = f.RequestAnswered(request=request, verb="stop", uid=0, ok=ok, text=text)
-    ledger.append(fact, at=1.0, mono=1.0)
+    ledger.append(fact, at=time.time(), mono=1.0)
     ledger.close()
 
 

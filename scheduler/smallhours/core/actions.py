@@ -24,6 +24,30 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenBackend:
+    """Start what runs the trials; answer with `BackendReady`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewBackend:
+    """Replace what runs the trials by a fresh one; nothing lives. Answer with `BackendReady`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseBackend:
+    """Let what runs the trials go for now; nothing lives. Answer with `BackendClosed`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveFiles:
+    """Delete a study's files: its trials' directories and its copy of the code."""
+
+    study: int
+    #: Only the trials' checkpoints; logs, notes and code stay.
+    checkpoints_only: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenStudy:
     """A study will want processes and suggestions soon: warm them up."""
 
@@ -138,6 +162,7 @@ class Finish:
 
 
 Action: TypeAlias = (
-    Record | OpenStudy | CloseStudy | Ask | Introduce | Tell | Start | Stop | DumpStack | Signal
-    | RemoveCheckpoint | Answer | Finish
+    Record | OpenBackend | RenewBackend | CloseBackend | RemoveFiles | OpenStudy | CloseStudy
+    | Ask | Introduce | Tell | Start | Stop | DumpStack | Signal | RemoveCheckpoint | Answer
+    | Finish
 )  # fmt: skip

@@ -16,8 +16,8 @@ from smallhours.core import reasons as r
 from smallhours.core.actions import Outcome
 from smallhours.core.events import DeathNote, ProcessExited
 from smallhours.core.guards import STALLS_ALLOWED
+from smallhours.core.model import Study, Trial
 from smallhours.core.spec import StudySpec
-from smallhours.core.state import Study, Trial
 
 #: Errors of the operating system that mean: no place to write.
 DISK_ERRORS = frozenset(
@@ -153,6 +153,13 @@ def _up_to_date(intent: r.Reason, trial: Trial) -> r.Reason:
             return interrupted(trial, intent.cause, intent.detail)
         case r.Cancelled():
             return msgspec.structs.replace(intent, checkpoint=points[0].path if points else None)
+        case r.Paused():
+            repeated = trial.last_step - (points[0].step if points else 0)
+            return msgspec.structs.replace(
+                intent,
+                checkpoint=points[0].path if points else None,
+                steps_repeated=max(0, repeated),
+            )
         case _:
             return intent
 

@@ -9,11 +9,23 @@ from smallhours.core import classify, guards
 from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core.ladder import Ladders
-from smallhours.core.queue import Asked
-from smallhours.core.reasons import Budget, Crash, Diverged, Failure, Reason, RuleCut, RungCut, tag
+from smallhours.core.model import Study, Trial, fingerprint
+from smallhours.core.night import Night
+from smallhours.core.reasons import (
+    Budget,
+    Crash,
+    Diverged,
+    Failure,
+    Paused,
+    Reason,
+    RuleCut,
+    RungCut,
+    tag,
+)
 from smallhours.core.rule import RuleFactory
+from smallhours.core.shares import Shares
 from smallhours.core.spec import stored
-from smallhours.core.state import State, Study, Trial, fingerprint
+from smallhours.core.state import State
 from smallhours.core.trial import Role
 
 #: Events that somebody waits for an answer to.
@@ -21,6 +33,11 @@ _Request: TypeAlias = (
     e.StudySubmitted
     | e.ReleaseRequested
     | e.CancelRequested
+    | e.PauseRequested
+    | e.MoveRequested
+    | e.YieldRequested
+    | e.DeadlineRequested
+    | e.ArchiveRequested
     | e.RequestRefused
     | e.ShutdownRequested
 )
@@ -32,8 +49,7 @@ class Desk:
     def __init__(self, rule_factory: RuleFactory) -> None:
         self.state = State(rule_factory)
         self.ladders = Ladders()
-        #: By study: numbers of trials that its search was asked for, and when.
-        self.asked: Asked = {}
+        self.night = Night(self.state, Shares(), asked={})
         #: What is to be done about the event at hand, in order.
         self.out: list[a.Action] = []
         self._opened: set[int] = set()
@@ -58,18 +74,24 @@ class Desk:
             self._opened.add(study.id)
             self.out.append(a.OpenStudy(study=study.id))
 
+    def close(self, study: Study) -> None:
+        """Let a study's processes and its search go; nothing of it runs."""
+        self.night.asked.pop(study.id, None)
+        if study.id in self._opened:
+            self._opened.discard(study.id)
+            self.out.append(a.CloseStudy(study=study.id))
+
     def close_if_over(self, study: Study) -> None:
         """Let a study's processes and its search go where it starts and runs nothing more.
 
         A halted one gets fresh ones when it is released: what it failed of may lie in them.
         """
-        if study.id in self._opened and not study.open and not study.living:
-            self._opened.discard(study.id)
-            self.out.append(a.CloseStudy(study=study.id))
+        if not study.active and not study.living:
+            self.close(study)
 
     def halt(self, study: Study, cause: str, sentence: str, at: float) -> None:
         """Let a study start nothing more until it is released."""
-        self.asked.pop(study.id, None)
+        self.night.asked.pop(study.id, None)
         if not study.halted:
             fact = {"study": study.id, "cause": cause, "sentence": sentence}
             self.record(f.StudyHalted(**fact), at)  # type: ignore[arg-type]
@@ -83,6 +105,13 @@ class Desk:
         order = "checkpoint" if how == "checkpoint" else "now"
         self.out.append(a.Stop(key=live.key, how=order, why=why))  # type: ignore[arg-type]
         self.ladders.ordered(live.key, at, guards.notice_limit_s(live.gap_s))
+
+    def pause(self, trial: Trial, by: str, why: str, at: float) -> None:
+        """Take a trial off its place to its latest checkpoint; it goes on later by itself."""
+        assert trial.live is not None
+        if trial.live.intent is None:
+            reason = {"by": by, "why": why, "checkpoint": None, "steps_repeated": 0}
+            self.intend(trial, Paused(**reason), at, how="checkpoint", why=f"paused: {why}")  # type: ignore[arg-type]
 
     def end(
         self,

@@ -5,12 +5,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from smallhours.core.reasons import InterruptCause
-from smallhours.core.spec import Dimension, Params, StudySpec
+from smallhours.core.settings import Settings
+from smallhours.core.spec import Dimension, Params, Priority, StudySpec
+from smallhours.core.storage import Holding
 from smallhours.core.trial import AttemptKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WallTime:
+    """What the clock on the wall says."""
+
+    #: Unix seconds.
+    unix: float
+    #: Local time in minutes since Monday, 0:00.
+    week_minute: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +39,26 @@ class EngineStarted:
     backend: str
     #: How the session before ended, as far as the supervisor saw; empty: not known.
     before: str = ""
+    #: None: nothing depends on it.
+    wall: WallTime | None = None
+    #: Wait for more to do instead of leaving when the queue is dry.
+    stay: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsRead:
+    """The user's settings, or other ones than before."""
+
+    at: float
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointsFound:
+    """What lies on disk of the studies whose trials were not read."""
+
+    at: float
+    holdings: tuple[Holding, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +68,13 @@ class BackendReady:
     at: float
     device: str
     slots: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendClosed:
+    """What runs the trials was let go, as ordered."""
+
+    at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +104,75 @@ class StudySubmitted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PauseRequested:
+    """Somebody wants a study taken off until it is released."""
+
+    at: float
+    request: str
+    by: str
+    #: Study id; None: all that are open.
+    study: int | None
+    uid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveRequested:
+    """Somebody gives a study another place in the queue; what is None stays as it is."""
+
+    at: float
+    request: str
+    by: str
+    study: int
+    priority: Priority | None = None
+    weight: float | None = None
+    hours: tuple[str, ...] | None = None
+    #: Among those of its priority.
+    to: Literal["first", "last"] | None = None
+    #: Put it just before this study, in that study's priority.
+    before: int | None = None
+    uid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class YieldRequested:
+    """Somebody wants the machine for a while, or gives it back."""
+
+    at: float
+    request: str
+    by: str
+    #: Wall time (Unix seconds) at which to go on; None: go on now.
+    until: float | None
+    uid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlineRequested:
+    """Somebody says by when all must be over, or takes that back."""
+
+    at: float
+    request: str
+    by: str
+    #: Wall time (Unix seconds); None: no deadline.
+    until: float | None
+    uid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveRequested:
+    """Somebody wants a study that is over out of the way, or its files gone."""
+
+    at: float
+    request: str
+    by: str
+    study: int
+    #: Remove all its files and free its name; else only its checkpoints go.
+    remove: bool = False
+    uid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseRequested:
-    """Halted studies may go on (`resume`)."""
+    """Halted and paused studies may go on (`resume`)."""
 
     at: float
     request: str
@@ -121,6 +228,8 @@ class Suggested:
     params: Params
     #: Where the space is a function: what it asked for.
     dimensions: tuple[Dimension, ...] | None = None
+    #: What the sampler must find again to go on after a restart.
+    attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,11 +355,16 @@ class Tick:
     available_bytes: int | None = None
     total_bytes: int | None = None
     processes: dict[AttemptKey, ProcessSample] = field(default_factory=dict)
+    #: None: nothing depends on it.
+    wall: WallTime | None = None
+    #: Processes that the user wants to go first, by name.
+    foreign: tuple[str, ...] = ()
 
 
 Event: TypeAlias = (
-    EngineStarted | BackendReady | BackendLost | StudySubmitted | ReleaseRequested
-    | CancelRequested | RequestRefused | ShutdownRequested | Suggested | SuggestFailed
-    | ProcessStarted | StateRestored | ReportArrived | CheckpointWritten | StopNoticed
-    | ProcessExited | Tick
+    EngineStarted | SettingsRead | CheckpointsFound | BackendReady | BackendClosed | BackendLost
+    | StudySubmitted | ReleaseRequested | PauseRequested | MoveRequested | YieldRequested
+    | DeadlineRequested | ArchiveRequested | CancelRequested | RequestRefused | ShutdownRequested
+    | Suggested | SuggestFailed | ProcessStarted | StateRestored | ReportArrived
+    | CheckpointWritten | StopNoticed | ProcessExited | Tick
 )  # fmt: skip

@@ -6,12 +6,12 @@ that changes it, in a running engine and after a restart alike.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from smallhours.core.reasons import Reason
-from smallhours.core.spec import Dimension, Params, StoredNumber, StudySpec
+from smallhours.core.spec import Dimension, Params, Priority, StoredNumber, StudySpec
 from smallhours.core.trial import AttemptKey, Role
 
 
@@ -86,10 +86,70 @@ class StudyHalted(_Fact, frozen=True, kw_only=True, tag="study_halted"):
     sentence: str
 
 
-class StudyReleased(_Fact, frozen=True, kw_only=True, tag="study_released"):
-    """A halted study may start trials again."""
+class StudyPaused(_Fact, frozen=True, kw_only=True, tag="study_paused"):
+    """Somebody wants the study to start nothing, and what runs of it taken off."""
 
     study: int
+    by: str
+
+
+class StudyReleased(_Fact, frozen=True, kw_only=True, tag="study_released"):
+    """A halted or paused study may start trials again."""
+
+    study: int
+
+
+class StudyMoved(_Fact, frozen=True, kw_only=True, tag="study_moved"):
+    """The study got another place in the queue; all of it as it is from now on."""
+
+    study: int
+    priority: Priority
+    weight: float
+    #: When it may run, local time; empty: always.
+    hours: tuple[str, ...]
+    #: Its place among those of its priority that have had their share alike: least goes first.
+    #: Where nobody moved it, the study's id.
+    place: float
+    by: str
+
+
+class StudyArchived(_Fact, frozen=True, kw_only=True, tag="study_archived"):
+    """Somebody put a study that is over out of the way: listed no more, its checkpoints gone."""
+
+    study: int
+    by: str
+
+
+class StudyRemoved(_Fact, frozen=True, kw_only=True, tag="study_removed"):
+    """Somebody removed a study that is over: its files and its name are gone; its facts stay."""
+
+    study: int
+    by: str
+
+
+class Yielded(_Fact, frozen=True, kw_only=True, tag="yielded"):
+    """The machine was given back for a while: everything is paused, nothing starts."""
+
+    #: Wall time (Unix seconds) at which it goes on by itself; None: once `cause` is gone.
+    until: float | None
+    by: str
+    cause: Literal["operator", "foreign process"]
+
+
+class YieldEnded(_Fact, frozen=True, kw_only=True, tag="yield_ended"):
+    """The machine may be used again."""
+
+    by: str
+
+
+class DeadlineSet(_Fact, frozen=True, kw_only=True, tag="deadline_set"):
+    """Somebody wants the machine back at a time; nothing runs after it until another is set."""
+
+    #: Wall time (Unix seconds); None: there is no such time (any more).
+    until: float | None
+    #: Wall time at which it was set.
+    since: float
+    by: str
 
 
 class TrialCreated(_Fact, frozen=True, kw_only=True, tag="trial_created"):
@@ -104,6 +164,8 @@ class TrialCreated(_Fact, frozen=True, kw_only=True, tag="trial_created"):
     of: int | None = None
     #: The space it was drawn from, where the space is a function.
     dimensions: tuple[Dimension, ...] | None = None
+    #: What its sampler noted of the proposal, to go on from after a restart.
+    attrs: dict[str, Any] = {}
 
 
 class AttemptStarted(_Fact, frozen=True, kw_only=True, tag="attempt_started"):
@@ -169,6 +231,8 @@ class CheckpointRemoved(_Fact, frozen=True, kw_only=True, tag="checkpoint_remove
     study: int
     trial: int
     path: str
+    #: ``superseded``: newer ones are there; ``disk budget``: the worst that is left.
+    why: Literal["superseded", "disk budget", "archived", "removed"] = "superseded"
 
 
 class Intended(_Fact, frozen=True, kw_only=True, tag="intended"):
@@ -210,7 +274,8 @@ class RequestAnswered(_Fact, frozen=True, kw_only=True, tag="request_answered"):
 
 Fact: TypeAlias = (
     SessionStarted | SessionEnded | StudyAdded | StudyAmended | StudyRetired | StudyEnded
-    | StudyHalted | StudyReleased | TrialCreated | AttemptStarted | AttemptRunning | Restored
+    | StudyHalted | StudyPaused | StudyReleased | StudyMoved | StudyArchived | StudyRemoved
+    | Yielded | YieldEnded | DeadlineSet | TrialCreated | AttemptStarted | AttemptRunning | Restored
     | Reported | CheckpointSaved | CheckpointRemoved | Intended | AttemptEnded | RequestAnswered
 )  # fmt: skip
 

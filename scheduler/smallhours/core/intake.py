@@ -6,8 +6,8 @@ from smallhours.core import classify, submission
 from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core.desk import Desk
+from smallhours.core.model import Study, Trial
 from smallhours.core.reasons import Cancelled
-from smallhours.core.state import Study, Trial
 from smallhours.core.trial import TrialState
 
 
@@ -41,10 +41,8 @@ class Intake:
             text += f" (changed: {', '.join(decision.changed)})"
         elif study.ended:
             text = f"{study.spec.name} is done already; raise trials to go on"
-        if study.halted:
+        if study.halted or study.paused:
             self._desk.record(f.StudyReleased(study=study.id), at)
-        if study.open:
-            self._desk.open(study)
         self._desk.answer(event, "add", ok=True, text=text)
 
     def _add(self, decision: submission.Add, event: e.StudySubmitted) -> None:
@@ -68,18 +66,16 @@ class Intake:
             at,
         )
         self._desk.answer(event, "add", ok=True, text=text)
-        self._desk.open(self._desk.state.studies[study])
 
     def release_requested(self, event: e.ReleaseRequested) -> None:
-        """Let halted studies go on."""
+        """Let halted and paused studies go on."""
         released = []
         for study in self._desk.state.studies.values():
-            if study.halted and not study.retired and event.study in (None, study.id):
+            held = (study.halted or study.paused) and not (study.ended or study.retired)
+            if held and event.study in (None, study.id):
                 self._desk.record(f.StudyReleased(study=study.id), event.at)
-                if study.open:
-                    self._desk.open(study)
-                released.append(study.spec.name)
-        text = f"released {', '.join(released)}" if released else "nothing was halted"
+                released.append(study.label)
+        text = f"released {', '.join(released)}" if released else "nothing was halted or paused"
         self._desk.answer(event, "release", ok=True, text=text)
 
     def cancel_requested(self, event: e.CancelRequested) -> None:
@@ -103,7 +99,7 @@ class Intake:
         self._desk.answer(event, "cancel", ok=True, text=text)
 
     def _cancel_study(self, study: Study, by: str, at: float) -> None:
-        self._desk.asked.pop(study.id, None)
+        self._desk.night.asked.pop(study.id, None)
         for trial in list(study.trials.values()):
             if trial.state is not TrialState.ENDED:
                 self._cancel_trial(study, trial, by, "study", at)

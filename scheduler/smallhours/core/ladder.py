@@ -24,6 +24,8 @@ class _Ladder:
     #: What was sent, and when.
     sent: list[Rung] = field(default_factory=list)
     noticed: bool = False
+    #: Its times stand: they follow from when the place is needed, not from what the trial does.
+    fixed: bool = False
     #: When it was killed without any ado.
     killed_at: float | None = None
     #: When it was last heard of, and the CPU seconds of its process tree at the tick after that.
@@ -45,10 +47,18 @@ class Ladders:
         first = at + notice_s
         self._get(key).rungs = [(first, "SIGTERM"), (first + GRACE_S, "SIGKILL")]
 
+    def needed(self, key: AttemptKey, term_at: float, kill_at: float) -> None:
+        """It was told to stop, and its place is needed at a certain time whatever it does."""
+        ladder = self._get(key)
+        if ladder.sent:
+            return
+        if not ladder.fixed or kill_at < ladder.rungs[-1][0]:
+            ladder.rungs, ladder.fixed = [(term_at, "SIGTERM"), (kill_at, "SIGKILL")], True
+
     def noticed(self, key: AttemptKey, at: float) -> None:
         """It heard the order: its `finally` blocks have their grace from now."""
         ladder = self._get(key)
-        if ladder.rungs and not ladder.sent and not ladder.noticed:
+        if ladder.rungs and not (ladder.sent or ladder.noticed or ladder.fixed):
             ladder.noticed = True
             ladder.rungs = [(at + GRACE_S, "SIGTERM"), (at + 2 * GRACE_S, "SIGKILL")]
 

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import assert_never
+from collections.abc import Mapping
+from typing import Literal, assert_never
 
 from smallhours.core import actions as a
-from smallhours.core import classify, guards, queue
+from smallhours.core import classify, guards
 from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core.desk import Desk, why_stopped
 from smallhours.core.intake import Intake
+from smallhours.core.night import Asked, Night
+from smallhours.core.queue import Waiter
 from smallhours.core.reasons import Hung, InterruptCause, Reason
 from smallhours.core.rule import RuleFactory
+from smallhours.core.scheduling import Scheduler
 from smallhours.core.spec import stored
-from smallhours.core.state import State, Study, Trial
-from smallhours.core.trial import AttemptKey, Role
+from smallhours.core.standby import Standby
+from smallhours.core.state import State
+from smallhours.core.storage import Storage, Victim
+from smallhours.core.trial import Role
+from smallhours.core.waiting import Why
 from smallhours.core.watch import Watch
-
-
-def trial_seed(study_seed: int, purpose: str, number: int) -> int:
-    """Return the seed of a trial: 31 bits of SHA-256 over the study's seed and its place."""
-    digest = hashlib.sha256(f"{study_seed}/{purpose}/{number}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") >> 1
+from smallhours.core.wishes import Wishes
 
 
 class Machine:
@@ -31,25 +32,35 @@ class Machine:
     def __init__(self, rule_factory: RuleFactory) -> None:
         self._desk = Desk(rule_factory)
         self._intake = Intake(self._desk)
+        self._wishes = Wishes(self._desk)
         self._watch = Watch(self._desk)
-        #: What the queue must know of the machine.
-        self.places = queue.Machine()
+        self._standby = Standby(self._desk)
+        self._scheduler = Scheduler(self._desk)
+        self._storage = Storage()
         self._draining: InterruptCause | None = None
-        self._device = ""
         self._finished = False
 
     def handle(self, event: e.Event) -> list[a.Action]:
         """Take an event in and return what is to be done about it."""
         assert not self._finished, f"{type(event).__name__} after Finish"
         self._desk.out = []
+        self.night.at = event.at
         match event:
             case e.ReportArrived():
                 self._report_arrived(event)
                 return self._desk.out
+            case e.SettingsRead():
+                self.night.settings = event.settings
+                self._storage.budget_bytes = event.settings.checkpoint_bytes
+            case e.CheckpointsFound():
+                self._storage.tell(event.holdings)
+                self._keep_storage(event.at)
             case e.EngineStarted():
                 self._engine_started(event)
             case e.BackendReady():
-                self._device, self.places.slots = event.device, event.slots
+                self._standby.ready(event.device, event.slots)
+            case e.BackendClosed():
+                self._standby.closed()
             case e.BackendLost():
                 self._drain(event.at, event.cause, event.detail)
             case e.StudySubmitted():
@@ -58,14 +69,24 @@ class Machine:
                 self._intake.release_requested(event)
             case e.CancelRequested():
                 self._intake.cancel_requested(event)
+            case e.PauseRequested():
+                self._wishes.pause(event)
+            case e.MoveRequested():
+                self._wishes.move(event)
+            case e.YieldRequested():
+                self._wishes.yield_machine(event)
+            case e.DeadlineRequested():
+                self._wishes.deadline(event)
+            case e.ArchiveRequested():
+                self._wishes.archive(event)
             case e.RequestRefused():
                 self._desk.answer(event, event.verb, ok=False, text=event.text)
             case e.ShutdownRequested():
                 self._shutdown_requested(event)
             case e.Suggested():
-                self._suggested(event)
+                self._scheduler.suggested(event)
             case e.SuggestFailed():
-                self._suggest_failed(event)
+                self._scheduler.suggest_failed(event)
             case e.ProcessStarted():
                 self._process_started(event)
             case e.StateRestored():
@@ -78,12 +99,17 @@ class Machine:
             case e.ProcessExited():
                 self._process_exited(event)
             case e.Tick():
-                self.places.available_bytes = event.available_bytes
-                self.places.total_bytes = event.total_bytes
-                self._watch.tick(event)
+                self._tick(event)
             case _:
                 assert_never(event)
-        self._schedule(event.at)
+        if self._draining is None:
+            self._watch.see_to_gates()
+            self._standby.see_to()
+            self._scheduler.fill()
+            if isinstance(event, e.Tick):
+                self._scheduler.note_waits()
+        elif not self.state.live:
+            self._finish(self._draining, event.at)
         return self._desk.out
 
     @property
@@ -92,14 +118,25 @@ class Machine:
         return self._desk.state
 
     @property
-    def asked(self) -> queue.Asked:
-        """By study: numbers of trials that its search was asked for, and when."""
-        return self._desk.asked
+    def night(self) -> Night:
+        """What is not recorded: the time, the machine, the user's settings."""
+        return self._desk.night
 
     @property
-    def dry(self) -> bool:
-        """Whether nothing lives, nothing is asked, and nothing could be started."""
-        return not self.state.live and not self.asked and not self._startable()
+    def asked(self) -> Asked:
+        """By study: numbers of trials that its search was asked for, and when."""
+        return self.night.asked
+
+    @property
+    def over(self) -> Literal["dry", "deadline"] | None:
+        """Why nothing runs and nothing will unless somebody asks for something; None: it does."""
+        return self._standby.over
+
+    @property
+    def waits(self) -> Mapping[Waiter, tuple[Why, float]]:
+        """Why each trial waits, and since when it was seen to (seconds of the monotonic clock)."""
+        self._scheduler.note_waits()
+        return self._scheduler.waits
 
     # --- the session -----------------------------------------------------------------------
 
@@ -125,9 +162,15 @@ class Machine:
             # Both times are of the session that died; it was not heard of after that.
             seconds = max(0.0, trial.live.heard_at - trial.live.started_at)
             self._desk.end(study, trial, sentence, event.at, seconds=seconds)
-        for study in self.state.studies.values():
-            if study.open:
-                self._desk.open(study)
+        self.night.wall, self._standby.stay = event.wall, event.stay
+        if not (event.stay or event.before):
+            self._standby.lift_old_deadline()
+
+    def _tick(self, event: e.Tick) -> None:
+        night = self.night
+        night.available_bytes, night.total_bytes = event.available_bytes, event.total_bytes
+        night.wall = event.wall
+        self._watch.tick(event)
 
     def _shutdown_requested(self, event: e.ShutdownRequested) -> None:
         count = len(self.state.live)
@@ -149,43 +192,6 @@ class Machine:
             if trial.live.intent is None:
                 reason = classify.interrupted(trial, cause, detail)
                 self._desk.intend(trial, reason, at, how="checkpoint", why=f"interrupted ({cause})")
-
-    # --- the search ------------------------------------------------------------------------
-
-    def _suggested(self, event: e.Suggested) -> None:
-        if not self._answered_ask(event.study, event.trial):
-            return
-        study = self.state.studies[event.study]
-        if study.searched >= study.spec.trials:
-            return  # fewer trials are wanted than when it was asked for
-        self._desk.record(
-            f.TrialCreated(
-                study=study.id,
-                trial=event.trial,
-                params=event.params,
-                seed=trial_seed(study.spec.seed, "trial", event.trial),
-                role=Role.SEARCH,
-                dimensions=event.dimensions,
-            ),
-            event.at,
-        )
-
-    def _suggest_failed(self, event: e.SuggestFailed) -> None:
-        if not self._answered_ask(event.study, event.trial):
-            return
-        study = self.state.studies[event.study]
-        sentence = f"the search could not propose trial {event.trial}: {event.message}"
-        self._desk.halt(study, "search_failed", sentence, event.at)
-
-    def _answered_ask(self, study: int, trial: int) -> bool:
-        """Take back an `Ask`; False where nobody wants the answer any more."""
-        numbers = self.asked.get(study, {})
-        if trial not in numbers:
-            return False
-        del numbers[trial]
-        if not numbers:
-            del self.asked[study]
-        return True
 
     # --- what attempts say -----------------------------------------------------------------
 
@@ -249,9 +255,26 @@ class Machine:
         best = trial.best_step(spec) if spec.score == "best" else None
         for saved in list(trial.checkpoints):
             if saved.path not in keep and saved.step != best:
-                removed = f.CheckpointRemoved(study=key.study, trial=key.trial, path=saved.path)
-                self._desk.record(removed, at)
-                self._desk.out.append(a.RemoveCheckpoint(path=saved.path))
+                self._remove_checkpoint(Victim(key.study, key.trial, saved.path), "superseded", at)
+        self._keep_storage(at)
+
+    def _keep_storage(self, at: float) -> None:
+        """Let the worst checkpoints go where all together take more than the user wants."""
+        victims = self._storage.over(self.state)
+        for victim in victims:
+            self._remove_checkpoint(victim, "disk budget", at)
+        self._storage.removed(victims)
+
+    def _remove_checkpoint(
+        self, victim: Victim, why: Literal["superseded", "disk budget"], at: float
+    ) -> None:
+        self._desk.record(f.CheckpointRemoved(**victim._asdict(), why=why), at)
+        self._desk.out.append(a.RemoveCheckpoint(path=victim.path))
+
+    @property
+    def storage_short_bytes(self) -> int:
+        """Bytes of checkpoints beyond the budget that have to be kept."""
+        return self._storage.short_bytes
 
     # --- ends ------------------------------------------------------------------------------
 
@@ -269,95 +292,13 @@ class Machine:
         self._desk.end(
             study, trial, sentence, event.at, seconds=event.at - live.started_at, peak_bytes=peak
         )
-
-    # --- what to start ---------------------------------------------------------------------
-
-    def _startable(self) -> bool:
-        return any(study.open for study in self.state.studies.values())
-
-    def _schedule(self, at: float) -> None:
-        if self._draining is not None:
-            if not self.state.live:
-                self._finish(self._draining, at)
-            return
-        if not self.places.slots:
-            return
-        while True:
-            item = queue.next_item(self.state, self.places, self.asked, at)
-            match item:
-                case None:
-                    return
-                case queue.StartWaiting():
-                    self._start(item.study, item.trial, at)
-                case queue.CreateBaseline():
-                    self._create_baseline(item.study, at)
-                case queue.AskForTrial():
-                    self.asked.setdefault(item.study.id, {})[item.number] = at
-                    self._desk.out.append(a.Ask(study=item.study.id, trial=item.number))
-                case queue.CreateConfirmations():
-                    self._create_confirmations(item.study, item.of, at)
-                case queue.EndStudy():
-                    self._end_study(item.study, at)
-                case _:
-                    assert_never(item)
-
-    def _start(self, study: Study, trial: Trial, at: float) -> None:
-        points = trial.resume_points()
-        key = AttemptKey(study.id, trial.number, trial.attempts + 1)
-        step = points[0].step if points else 0
-        fact = f.AttemptStarted(**key._asdict(), device=self._device, resume_step=step)
-        self._desk.record(fact, at)
-        self._desk.out.append(
-            a.Start(
-                key=key,
-                params=trial.params,
-                seed=trial.seed,
-                resume=tuple(a.ResumePoint(step=p.step, path=p.path) for p in points),
-                best_known=study.best_score,
-            )
-        )
-
-    def _create_baseline(self, study: Study, at: float) -> None:
-        self._desk.record(
-            f.TrialCreated(
-                study=study.id,
-                trial=0,
-                params=study.spec.baseline,
-                seed=trial_seed(study.spec.seed, "trial", 0),
-                role=Role.BASELINE,
-            ),
-            at,
-        )
-        self._desk.out.append(a.Introduce(study=study.id, trial=0, params=study.spec.baseline))
-
-    def _create_confirmations(self, study: Study, of: Trial, at: float) -> None:
-        first = max(study.trials) + 1
-        for index in range(study.spec.confirm):
-            self._desk.record(
-                f.TrialCreated(
-                    study=study.id,
-                    trial=first + index,
-                    params=of.params,
-                    # The same fresh seeds for baseline and winner: their difference is paired.
-                    seed=trial_seed(study.spec.seed, "confirm", index),
-                    role=Role.CONFIRMATION,
-                    of=of.number,
-                ),
-                at,
-            )
-
-    def _end_study(self, study: Study, at: float) -> None:
-        over = guards.study_time(study.spec, study.seconds_used(at)) is not None
-        outcome = "budget" if over and study.searched < study.spec.trials else "done"
-        fact = {"study": study.id, "outcome": outcome, "winner": study.best}
-        self._desk.record(f.StudyEnded(**fact), at)  # type: ignore[arg-type]
-        self._desk.close_if_over(study)
+        self._standby.served()
 
     def finish_if_dry(self, at: float) -> list[a.Action]:
         """Leave if nothing is left to do; the caller has looked into the inbox just before."""
         self._desk.out = []
-        if self._draining is None and self.dry:
-            self._finish("dry", at)
+        if self._draining is None and not self._standby.stay and self.over is not None:
+            self._finish(self.over, at)
         return self._desk.out
 
     def _finish(self, cause: str, at: float) -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from smallhours.core import estimates
+from smallhours.core.gates import Gate, gate, too_late
 from smallhours.core.guards import reserve_bytes, study_time
+from smallhours.core.model import Study, Trial
+from smallhours.core.night import ASK_PATIENCE_S, Night
 from smallhours.core.reasons import Completed
-from smallhours.core.state import State, Study, Trial
+from smallhours.core.waiting import Why
+
+#: A trial that waits for more room than is free holds up those behind it only once it has waited
+#: this long, unless they are known to end before it could start.
+_PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,95 +59,190 @@ class EndStudy:
 
 Item: TypeAlias = StartWaiting | CreateBaseline | AskForTrial | CreateConfirmations | EndStudy
 
+#: A study and the number of a trial that waits; None: its next trial, which does not exist yet.
+Waiter: TypeAlias = tuple[int, int | None]
+
 
 @dataclass(slots=True)
-class Machine:
-    """What the queue must know of the machine."""
+class Plan:
+    """What to do next, and why everything else waits."""
 
-    slots: int = 0
-    available_bytes: int | None = None
-    total_bytes: int | None = None
-
-
-#: By study: numbers of trials that its search was asked for, and when.
-Asked: TypeAlias = dict[int, dict[int, float]]
-
-#: A search that takes longer to answer gives the place that waits for it to others.
-ASK_PATIENCE_S = 5.0
+    #: None: nothing can be started now.
+    item: Item | None = None
+    #: Complete where no item was found.
+    waits: dict[Waiter, Why] = field(default_factory=dict)
+    #: The trials that wait for more room than was free in their turn, and since when.
+    held_since: dict[Waiter, float] = field(default_factory=dict)
 
 
-def next_item(state: State, machine: Machine, asked: Asked, at: float) -> Item | None:
-    """Return what to do next, or None when nothing can be started now.
+def has_work(study: Study, at: float) -> bool:
+    """Whether the study has, or could have, a trial to start."""
+    return not _time_is_up(study, at) and (
+        bool(study.waiting) or study.searched < study.spec.trials
+    )
+
+
+def in_order(night: Night) -> list[Study]:
+    """Return the studies that are not over, first the one whose turn it is."""
+    studies = [s for s in night.state.studies.values() if not (s.ended or s.retired)]
+
+    def key(study: Study) -> tuple[int, int, float, int]:
+        standing = study.standing
+        return standing.priority.rank, night.shares.round_of(study), standing.place, study.id
+
+    return sorted(studies, key=key)
+
+
+def next_item(night: Night, held_since: dict[Waiter, float]) -> Plan:
+    """Return what to do next; says nothing of those that wait while every place is taken.
 
     Args:
-        state: What is.
-        machine: How many places there are, and how much memory.
-        asked: What searches were asked for.
-        at: What time it is.
+        night: What is.
+        held_since: What the plan before said.
     """
-    kept = sum(
-        at - asked_at < ASK_PATIENCE_S for own in asked.values() for asked_at in own.values()
-    )
-    places = machine.slots - len(state.live) - kept
-    if any(trial.alone for trial in state.live.values()):
+    studies = in_order(night)
+    for study in studies:
+        at_end = _at_the_end(study, night)
+        if at_end is not None:
+            return Plan(at_end, held_since=held_since)
+    if night.places <= 0:
+        return Plan(held_since=held_since)
+    return _plan(studies, night, held_since)
+
+
+def waits(night: Night, held_since: dict[Waiter, float]) -> dict[Waiter, Why]:
+    """Return why each trial waits that could not be started now."""
+    return _plan(in_order(night), night, held_since).waits
+
+
+def _plan(studies: list[Study], night: Night, held_since: dict[Waiter, float]) -> Plan:
+    found = Plan(held_since={k: at for k, at in held_since.items() if _still_waits(k, night)})
+    places = night.places
+    if any(trial.alone for trial in night.state.live.values()):
         places = 0
-    elif (lonely := _to_run_alone(state, at)) is not None:
-        if not state.live:
-            return lonely
-        places = 0  # it would never find the machine empty if others went on to start
-    for study in state.studies.values():
-        if study.open:
-            own = asked.get(study.id, {})
-            budget_over = _time_is_up(study, at)
-            item = _next_of(study, state, machine, own, places, budget_over=budget_over)
-            if isinstance(item, AskForTrial) and _is_slow(own, at):
-                continue
-            if item is not None:
-                return item
-    return None
-
-
-def _is_slow(asked: dict[int, float], at: float) -> bool:
-    return any(at - asked_at >= ASK_PATIENCE_S for asked_at in asked.values())
-
-
-def _to_run_alone(state: State, at: float) -> StartWaiting | None:
-    """Return the first trial that must run alone and has nothing of its study before it."""
-    for study in state.studies.values():
-        first = next(iter(study.waiting), None)
-        if first is None or not study.open or _time_is_up(study, at):
+    hold: _Hold | None = None
+    for study in studies:
+        if _time_is_up(study, night.at):
             continue
-        if study.trials[first].alone:
-            return StartWaiting(study, study.trials[first])
-    return None
+        until = gate(study, night)
+        for candidate in _candidates(study, night):
+            why = _why_not(candidate, until, night, places, hold)
+            # One that waits behind another that does has waited as long when its turn comes.
+            if why in (Why.ALONE, Why.MEMORY) or (why is Why.MAKING_ROOM and candidate.alone):
+                since = found.held_since.setdefault(candidate.waiter, night.at)
+                hold = hold or _Hold(_room_at(candidate, night), since)
+            if why is None:
+                found.held_since.pop(candidate.waiter, None)
+                found.item = candidate.item
+                return found
+            found.waits[candidate.waiter] = why
+    return found
 
 
-def _next_of(
-    study: Study,
-    state: State,
-    machine: Machine,
-    asked: dict[int, float],
-    places: int,
-    *,
-    budget_over: bool,
-) -> Item | None:
-    work_left = not budget_over and (bool(study.waiting) or study.searched < study.spec.trials)
-    if not work_left and not study.living and not asked:
-        return _next_at_the_end(study, budget_over=budget_over)
-    if budget_over or places <= 0 or not _memory_for(study, state, machine):
-        return None
+def _still_waits(waiter: Waiter, night: Night) -> bool:
+    study, trial = night.state.studies[waiter[0]], waiter[1]
+    return study.active and (trial is None or trial in study.waiting)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    study: Study
+    #: None: it does not exist yet.
+    trial: Trial | None
+    item: Item | None
+
+    @property
+    def waiter(self) -> Waiter:
+        return self.study.id, None if self.trial is None else self.trial.number
+
+    @property
+    def alone(self) -> bool:
+        return self.trial is not None and self.trial.alone
+
+
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    #: When there will be room for it; None: not known.
+    room_at: float | None
+    since: float
+
+
+def _candidates(study: Study, night: Night) -> Iterator[_Candidate]:
+    """Yield what of the study could be started, in order; those that exist come first."""
     for number in study.waiting:
-        if not study.trials[number].alone:
-            return StartWaiting(study, study.trials[number])
+        trial = study.trials[number]
+        yield _Candidate(study, trial, StartWaiting(study, trial))
+    asked = night.asked.get(study.id, {})
     if not study.trials:
-        return CreateBaseline(study)
-    if study.searched + len(asked) < study.spec.trials:
-        return AskForTrial(study, max(study.trials | dict.fromkeys(asked)) + 1)
-    return None
+        yield _Candidate(study, None, CreateBaseline(study))
+    elif study.searched + len(asked) < study.spec.trials:
+        number = max(study.trials | dict.fromkeys(asked)) + 1
+        slow = any(night.at - asked_at >= ASK_PATIENCE_S for asked_at in asked.values())
+        yield _Candidate(study, None, None if slow else AskForTrial(study, number))
+    elif asked:
+        yield _Candidate(study, None, None)
 
 
-def _next_at_the_end(study: Study, *, budget_over: bool) -> Item:
-    if study.spec.confirm and not budget_over and study.best is not None:
+def _why_not(
+    candidate: _Candidate, until: Gate, night: Night, places: int, hold: _Hold | None
+) -> Why | None:
+    """Say why a candidate can't be started now; None: it can."""
+    study, trial = candidate.study, candidate.trial
+    if until.open_s <= 0:
+        return until.shut
+    if night.backend != "ready" or night.worn:
+        return Why.OPENING
+    late = too_late(study, trial, until, night)
+    if late is not None:
+        return late
+    if candidate.item is None:
+        return Why.ASKED
+    if hold is not None and not _fits_before(candidate, hold, night):
+        return Why.MAKING_ROOM
+    if candidate.alone:
+        return Why.ALONE if night.state.live or places < night.slots else None
+    if places <= 0:
+        return Why.FULL
+    return None if _memory_for(study, night) else Why.MEMORY
+
+
+def _fits_before(candidate: _Candidate, hold: _Hold, night: Night) -> bool:
+    """Whether a trial may be started though one before it in the queue waits for room."""
+    if night.at - hold.since < _PATIENCE_S:
+        return True
+    needed = estimates.whole_s(candidate.study, candidate.trial, night.at)
+    if needed is None or hold.room_at is None:
+        return False
+    return night.at + needed <= hold.room_at
+
+
+def _room_at(candidate: _Candidate, night: Night) -> float | None:
+    """Return when enough of what runs now will have ended; None: not known."""
+    ends = []
+    for key, trial in night.state.live.items():
+        left = estimates.whole_s(night.state.studies[key.study], trial, night.at)
+        if left is None:
+            return None
+        ends.append((night.at + left, night.state.studies[key.study].peak_bytes))
+    ends.sort()
+    if candidate.alone or night.available_bytes is None:
+        return ends[-1][0] if ends else night.at
+    lacking = reserve_bytes(night.total_bytes) + candidate.study.peak_bytes - night.available_bytes
+    for end, freed in ends:
+        lacking -= freed
+        if lacking <= 0:
+            return end
+    return ends[-1][0] if ends else night.at
+
+
+def _at_the_end(study: Study, night: Night) -> Item | None:
+    """Return what is to be done of a study that has nothing left to start; None: it has."""
+    if not study.active or study.living or night.asked.get(study.id):
+        return None
+    over = _time_is_up(study, night.at)
+    if not over and (study.waiting or study.searched < study.spec.trials):
+        return None
+    if study.spec.confirm and not over and study.best is not None:
         for number in (0, study.best):
             completed = isinstance(study.trials[number].reason, Completed)
             if completed and number not in study.confirmed:
@@ -150,11 +254,11 @@ def _time_is_up(study: Study, at: float) -> bool:
     return study_time(study.spec, study.seconds_used(at)) is not None
 
 
-def _memory_for(study: Study, state: State, machine: Machine) -> bool:
+def _memory_for(study: Study, night: Night) -> bool:
     """Whether one more trial of the study may start: what it has needed so far must be free.
 
     With nothing running there is nothing to wait for: it is tried, and judged by what it does.
     """
-    if machine.available_bytes is None or not state.live:
+    if night.available_bytes is None or not night.state.live:
         return True
-    return machine.available_bytes >= reserve_bytes(machine.total_bytes) + study.peak_bytes
+    return night.available_bytes >= reserve_bytes(night.total_bytes) + study.peak_bytes

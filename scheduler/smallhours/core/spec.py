@@ -44,6 +44,22 @@ class ScoreKind(StrEnum):
     BEST = "best"
 
 
+@unique
+class Priority(StrEnum):
+    """Which studies go before which; within one, they share the machine by weight."""
+
+    #: Goes first, at once: others are paused to their checkpoints for it.
+    URGENT = "urgent"
+    NORMAL = "normal"
+    #: Runs where nothing else wants the place.
+    LOW = "low"
+
+    @property
+    def rank(self) -> int:
+        """0 goes first."""
+        return list(Priority).index(self)
+
+
 class Dimension(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One parameter of a search space."""
 
@@ -108,10 +124,16 @@ class StudySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     diverged_at: float | None = None
     #: How often a crashed, hung or lost trial is tried again.
     retries: int = 1
+    #: Its place among the studies; `move` changes it later.
+    priority: Priority = Priority.NORMAL
+    #: Its share of the machine's time, beside the others of its priority.
+    weight: float = 1.0
+    #: When it may run, local time (`core.hours.parse`); empty: always.
+    hours: tuple[str, ...] = ()
 
 
 #: Keys that may change when a study of the same name is added again.
 AMENDABLE = frozenset(
     {"question", "hypothesis", "trials", "confirm", "hang_s", "checkpoint_every_s",
-     "trial_time_s", "study_time_s", "memory_bytes", "retries"}
+     "trial_time_s", "study_time_s", "memory_bytes", "retries", "priority", "weight", "hours"}
 )  # fmt: skip

@@ -6,188 +6,14 @@ after a crash come to the same state.
 
 from __future__ import annotations
 
-import statistics
-from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import assert_never
 
 from smallhours.core import facts as f
-from smallhours.core.reasons import (
-    PERHAPS_ITS_OWN,
-    Completed,
-    Crash,
-    Failure,
-    Hung,
-    Interrupted,
-    Reason,
-    tag,
-)
-from smallhours.core.rule import Rule, RuleFactory
-from smallhours.core.spec import Dimension, Params, ScoreKind, StoredNumber, StudySpec
-from smallhours.core.trial import MOVES, AttemptKey, Role, TrialState
-
-#: Gaps between reports that are remembered of a running attempt.
-_GAPS_KEPT = 15
-#: Ended attempts whose failure fingerprints are remembered of a study.
-_ENDS_KEPT = 5
-
-
-@dataclass(slots=True)
-class Live:
-    """What is known of an attempt only while it lives."""
-
-    key: AttemptKey
-    started_at: float
-    #: When it last said anything (the start counts).
-    heard_at: float
-    resume_step: int
-    pid: int | None = None
-    #: Whether a report came in this attempt.
-    reported: bool = False
-    #: Seconds between its latest reports.
-    gaps: deque[float] = field(default_factory=lambda: deque(maxlen=_GAPS_KEPT))
-    intent: Reason | None = None
-    intended_at: float = 0.0
-
-    @property
-    def gap_s(self) -> float | None:
-        """Median seconds between its latest reports; None: fewer than two reports."""
-        return statistics.median(self.gaps) if self.gaps else None
-
-
-@dataclass(slots=True)
-class Saved:
-    """A checkpoint that exists."""
-
-    step: int
-    path: str
-    attempt: int
-
-
-@dataclass(slots=True)
-class Trial:
-    """One configuration with one seed."""
-
-    study: int
-    number: int
-    params: Params
-    seed: int
-    role: Role
-    of: int | None
-    #: The space it was drawn from, where the space is a function.
-    dimensions: tuple[Dimension, ...] | None = None
-    state: TrialState = TrialState.QUEUED
-    attempts: int = 0
-    #: The metric by step; a later attempt's value stands in for an earlier one's.
-    curve: dict[int, float] = field(default_factory=dict)
-    last_step: int = 0
-    last_metrics: dict[str, StoredNumber] = field(default_factory=dict)
-    #: Oldest first.
-    checkpoints: list[Saved] = field(default_factory=list)
-    #: Of its last ended attempt; None: none ended yet.
-    reason: Reason | None = None
-    retries: int = 0
-    #: Times in a row that it lost its process, to no order of ours, without a report of its own.
-    stalls: int = 0
-    seconds: float = 0.0
-    #: Run it while nothing else runs (it ran out of memory beside others).
-    alone: bool = False
-    live: Live | None = None
-
-    def move(self, to: TrialState) -> None:
-        """Change the state along `MOVES`."""
-        assert to in MOVES[self.state], f"{self.study}/{self.number}: {self.state} -> {to}"
-        self.state = to
-
-    def score(self, spec: StudySpec) -> float | None:
-        """Return what counts as the trial's result so far; None: it never reported."""
-        if not self.curve:
-            return None
-        if spec.score is ScoreKind.LAST:
-            return self.curve[self.last_step]
-        best: float | None = None
-        for step, value in self.curve.items():
-            if step <= self.last_step and (best is None or spec.goal.better(value, best)):
-                best = value
-        return best
-
-    def best_step(self, spec: StudySpec) -> int:
-        """Return the step of the best value so far (the first of equals); 0: none."""
-        best = 0
-        for step in sorted(self.curve):
-            value = self.curve[step]
-            if best == 0 or spec.goal.better(value, self.curve[best]):
-                best = step
-        return best
-
-    def resume_points(self) -> list[Saved]:
-        """Return the checkpoints to go on from, newest first."""
-        return sorted(self.checkpoints, key=lambda saved: saved.step, reverse=True)
-
-
-@dataclass(slots=True)
-class Study:
-    """One question and all that came of it."""
-
-    id: int
-    spec: StudySpec
-    snapshot: str
-    digest: str
-    source: str
-    module: str
-    cwd: str
-    rule: Rule
-    trials: dict[int, Trial] = field(default_factory=dict)
-    #: Numbers of trials that wait for a place, in the order they came to wait.
-    waiting: dict[int, None] = field(default_factory=dict)
-    #: Numbers of trials with a living attempt.
-    living: set[int] = field(default_factory=set)
-    #: Baseline and search trials so far.
-    searched: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    #: The fingerprints of the latest ended attempts; None for an end that was no failure.
-    latest_ends: deque[str | None] = field(default_factory=lambda: deque(maxlen=_ENDS_KEPT))
-    fingerprints: Counter[str] = field(default_factory=Counter)
-    #: Search or baseline trial with the best score of those that completed.
-    best: int | None = None
-    best_score: float | None = None
-    #: Numbers of the trials whose configurations were sent to confirmation.
-    confirmed: set[int] = field(default_factory=set)
-    seconds: float = 0.0
-    peak_bytes: int = 0
-    ended: f.StudyEnded | None = None
-    halted: f.StudyHalted | None = None
-    retired: bool = False
-
-    @property
-    def label(self) -> str:
-        """The study's name as people type it."""
-        return f"{self.spec.name}@{self.id}" if self.retired else self.spec.name
-
-    @property
-    def open(self) -> bool:
-        """Whether the study may still start something."""
-        return not (self.ended or self.halted or self.retired)
-
-    def seconds_used(self, at: float) -> float:
-        """Return the seconds that its attempts took up to now, those that live included."""
-        lives = (self.trials[number].live for number in self.living)
-        return self.seconds + sum(at - live.started_at for live in lives if live is not None)
-
-    def name_of(self, trial: int) -> str:
-        """Return a trial's name as people type it."""
-        return f"{self.label}/{trial}"
-
-
-def fingerprint(reason: Reason) -> str | None:
-    """Return what tells this failure from others; None: it is no failure of the user's code."""
-    if isinstance(reason, Failure):
-        return reason.fingerprint
-    if isinstance(reason, Crash):
-        return f"crash {reason.signal or reason.exit_code}"
-    if isinstance(reason, Hung) and reason.process_state is None:
-        return "hung before it spoke"
-    return None
+from smallhours.core.model import Live, Saved, Standing, Study, Trial, fingerprint
+from smallhours.core.reasons import PERHAPS_ITS_OWN, Completed, Interrupted, Reason, tag
+from smallhours.core.rule import RuleFactory
+from smallhours.core.trial import AttemptKey, Role, TrialState
 
 
 class State:
@@ -201,6 +27,10 @@ class State:
         self.live: dict[AttemptKey, Trial] = {}
         self.session: f.SessionStarted | None = None
         self.session_ended = True
+        #: The machine is given back for a while; None: it isn't.
+        self.yielded: f.Yielded | None = None
+        #: When all must be over; None: no such time.
+        self.deadline: f.DeadlineSet | None = None
         #: Ids of requests that were answered: each is carried out once.
         self.answered: set[str] = set()
 
@@ -223,8 +53,10 @@ class State:
                 self._added(fact)
             case f.StudyAmended():
                 study = self.studies[fact.study]
+                study.standing.amend(study.spec, fact.spec)
                 study.spec = fact.spec
                 study.ended = None
+                study.archived = False
             case f.StudyRetired():
                 self.studies[fact.study].retired = True
             case f.StudyEnded():
@@ -233,8 +65,24 @@ class State:
                 self.studies[fact.study].halted = fact
             case f.StudyReleased():
                 study = self.studies[fact.study]
-                study.halted = None
+                study.halted = study.paused = None
                 study.latest_ends.clear()
+            case f.StudyPaused():
+                self.studies[fact.study].paused = fact
+            case f.StudyMoved():
+                self.studies[fact.study].standing.move(fact)
+            case f.StudyArchived():
+                study = self.studies[fact.study]
+                study.archived = True
+                self._empty(study)
+            case f.StudyRemoved():
+                self._removed(self.studies[fact.study])
+            case f.Yielded():
+                self.yielded = fact
+            case f.YieldEnded():
+                self.yielded = None
+            case f.DeadlineSet():
+                self.deadline = fact if fact.until is not None else None
             case f.TrialCreated():
                 self._created(fact)
             case f.AttemptStarted():
@@ -249,14 +97,19 @@ class State:
                 trial = self._trial(f.key_of(fact))
                 assert trial.live is not None
                 trial.live.resume_step, trial.live.heard_at = fact.step, at
-                bad = {path for path, _ in fact.rejected}
-                trial.checkpoints = [c for c in trial.checkpoints if c.path not in bad]
+                self._forget_checkpoints(trial, {path for path, _ in fact.rejected})
             case f.CheckpointSaved():
                 trial = self._trial(f.key_of(fact))
-                trial.checkpoints.append(Saved(fact.step, fact.path, fact.attempt))
+                saved = Saved(fact.step, fact.path, fact.attempt, fact.size_bytes)
+                trial.checkpoints.append(saved)
+                study = self.studies[fact.study]
+                study.saves, study.saved_bytes = True, study.saved_bytes + fact.size_bytes
+                if trial.live is not None:
+                    trial.live.saved_at = at
             case f.CheckpointRemoved():
-                trial = self.studies[fact.study].trials[fact.trial]
-                trial.checkpoints = [c for c in trial.checkpoints if c.path != fact.path]
+                study = self.studies[fact.study]
+                if study.loaded:
+                    self._forget_checkpoints(study.trials[fact.trial], {fact.path})
             case f.Intended():
                 trial = self._trial(f.key_of(fact))
                 assert trial.live is not None
@@ -269,6 +122,29 @@ class State:
                 self.answered.add(fact.request)
             case _:
                 assert_never(fact)
+
+    def load(self, facts: Iterable[tuple[f.Fact, float]]) -> None:
+        """Take a study in whose trials were left out, by applying all its facts from the first.
+
+        Args:
+            facts: With their times, as for `apply`.
+        """
+        names = dict(self.names)
+        for fact, at in facts:
+            self.apply(fact, at)
+        self.names.clear()
+        self.names.update(names)  # its own may be another's by now
+
+    def _empty(self, study: Study) -> None:
+        """All its checkpoints are gone."""
+        for trial in study.trials.values():
+            trial.checkpoints = []
+        study.saved_bytes = 0
+
+    def _forget_checkpoints(self, trial: Trial, paths: set[str]) -> None:
+        gone = [saved for saved in trial.checkpoints if saved.path in paths]
+        trial.checkpoints = [saved for saved in trial.checkpoints if saved.path not in paths]
+        self.studies[trial.study].saved_bytes -= sum(saved.size_bytes for saved in gone)
 
     def _trial(self, key: AttemptKey) -> Trial:
         return self.studies[key.study].trials[key.trial]
@@ -283,8 +159,15 @@ class State:
             module=fact.module,
             cwd=fact.cwd,
             rule=self._rule_factory(fact.spec),
+            standing=Standing.of(fact.spec, place=float(fact.study)),
         )
         self.names[fact.spec.name] = fact.study
+
+    def _removed(self, study: Study) -> None:
+        study.removed = True
+        self._empty(study)
+        if self.names.get(study.spec.name) == study.id:
+            del self.names[study.spec.name]
 
     def _created(self, fact: f.TrialCreated) -> None:
         study = self.studies[fact.study]
@@ -296,6 +179,7 @@ class State:
             role=fact.role,
             of=fact.of,
             dimensions=fact.dimensions,
+            attrs=fact.attrs,
         )
         study.waiting[fact.trial] = None
         if fact.of is not None:
@@ -329,7 +213,11 @@ class State:
     def _ended(self, fact: f.AttemptEnded) -> None:
         study, key = self.studies[fact.study], f.key_of(fact)
         trial = study.trials[fact.trial]
-        reason, reported = fact.reason, trial.live is not None and trial.live.reported
+        live = trial.live
+        assert live is not None
+        reason, reported = fact.reason, live.reported
+        if fact.last_step > live.resume_step and reported:
+            study.paces.append(fact.seconds / (fact.last_step - live.resume_step))
         trial.reason, trial.live = reason, None
         trial.seconds += fact.seconds
         study.seconds += fact.seconds
@@ -360,6 +248,8 @@ class State:
         completed = isinstance(reason, Completed)
         if trial.role is Role.CONFIRMATION:
             return
+        if trial.curve:
+            study.durations.append(trial.seconds)
         study.rule.close(trial.number, trial.curve, completed=completed)
         score = trial.score(study.spec)
         if completed and score is not None:

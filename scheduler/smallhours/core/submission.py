@@ -8,8 +8,8 @@ from typing import TypeAlias
 import msgspec
 
 from smallhours.core.events import StudySubmitted
+from smallhours.core.model import Study
 from smallhours.core.spec import AMENDABLE, StudySpec
-from smallhours.core.state import Study
 
 
 @dataclass(frozen=True, slots=True)

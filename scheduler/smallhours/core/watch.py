@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from smallhours.core import actions as a
+from smallhours.core import estimates, guards
 from smallhours.core import events as e
 from smallhours.core import facts as f
-from smallhours.core import guards
 from smallhours.core.desk import Desk, why_stopped
+from smallhours.core.gates import gate_of_running
+from smallhours.core.model import Live, Study, Trial
+from smallhours.core.night import Night
 from smallhours.core.reasons import HostOom, Hung
-from smallhours.core.state import Live, Trial
 from smallhours.core.trial import AttemptKey, TrialState
+from smallhours.core.waiting import Why
+
+#: A process that the machine was yielded to must be gone this long.
+_GONE_FOR_S = 30.0
+#: Where a place is needed at once, its trial has this long; the last of it after SIGTERM.
+_AT_ONCE_S = 9.0
+_LAST_CALL_S = 2.0
 
 
 class Watch:
@@ -17,10 +26,13 @@ class Watch:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        #: When a process that goes first was last seen.
+        self._foreign_at: float | None = None
 
     def tick(self, event: e.Tick) -> None:
         """Look at everything that runs."""
         at = event.at
+        self._watch_yield(event)
         self._watch_memory(event)
         for trial in list(self._desk.state.live.values()):
             live = trial.live
@@ -80,6 +92,43 @@ class Watch:
             self._desk.record(f.Intended(**key._asdict(), reason=reason), event.at)
         self._desk.ladders.kill(key, event.at)
 
+    def _watch_yield(self, event: e.Tick) -> None:
+        """Yield to the processes that go first, and take the machine back when its time has come.
+
+        One that is started again and again would have everything paused as often: it has to be
+        gone for a while.
+        """
+        if event.foreign:
+            self._foreign_at = event.at
+        yielded = self._desk.state.yielded
+        if yielded is None:
+            if event.foreign:
+                names = ", ".join(event.foreign)
+                fact = f.Yielded(until=None, by=names, cause="foreign process")
+                self._desk.record(fact, event.at)
+            return
+        if yielded.until is None:
+            over = self._foreign_at is None or event.at - self._foreign_at >= _GONE_FOR_S
+        else:
+            over = event.wall is not None and event.wall.unix >= yielded.until
+        if over:
+            self._desk.record(f.YieldEnded(by="clock" if yielded.until else yielded.by), event.at)
+
+    def see_to_gates(self) -> None:
+        """Take off what runs where a gate is shut, or shuts before it would hear of it."""
+        night = self._desk.night
+        for trial in list(self._desk.state.live.values()):
+            study, live = self._desk.state.studies[trial.study], trial.live
+            assert live is not None
+            until = gate_of_running(study, night)
+            if until.open_s <= estimates.notice_s(study, trial):
+                assert until.shut is not None
+                self._desk.pause(trial, *_who_and_why(until.shut, study, night), night.at)
+                kill_at = night.at + (until.open_s or _AT_ONCE_S)
+                self._desk.ladders.needed(live.key, kill_at - _LAST_CALL_S, kill_at)
+            elif study.paused:  # nobody needs its place at a certain time
+                self._desk.pause(trial, *_who_and_why(Why.PAUSED, study, night), night.at)
+
     def _watch_study_time(self, at: float) -> None:
         for number in {key.study for key in self._desk.state.live}:
             study = self._desk.state.studies[number]
@@ -94,3 +143,17 @@ class Watch:
         """Send the signals that are due."""
         for key, signal in self._desk.ladders.due(at):
             self._desk.out.append(a.Signal(key=key, signal=signal))
+
+
+def _who_and_why(why: Why, study: Study, night: Night) -> tuple[str, str]:
+    match why:
+        case Why.PAUSED:
+            assert study.paused is not None
+            return "operator", f"{study.label} was paused by {study.paused.by}"
+        case Why.YIELDED:
+            assert night.state.yielded is not None
+            return "operator", f"the machine was yielded to {night.state.yielded.by}"
+        case Why.DEADLINE:
+            return "clock", "the deadline"
+        case _:
+            return "clock", why.value

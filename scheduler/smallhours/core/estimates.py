@@ -1,0 +1,140 @@
+"""How long trials take, from those that were seen: pure functions of the state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from smallhours.core.model import Study, Trial
+from smallhours.core.reasons import RuleCut, RungCut
+from smallhours.core.trial import Role, TrialState
+
+#: Of the durations seen, the share that a cautious estimate covers.
+CAUTIOUS = 0.9
+#: Of the trials that tell how long the next one takes, so many at most, the latest.
+_TELLING = 100
+#: Where a rule may stop trials, it is taken to stop one of two early until they show otherwise:
+#: these shares of a whole trial count as seen.
+_STOPPED_SHARES = (0.1, 1.0)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return the value that `share` of the values do not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def pace_s(study: Study, trial: Trial | None, share: float) -> float | None:
+    """Return the seconds that a step takes; None: no trial of the study has shown it yet.
+
+    A trial's own reports count where it has some, else those of the study's trials.
+    """
+    live = trial.live if trial is not None else None
+    if live is not None and live.gaps:
+        return quantile(live.gaps, share) if share > 0.5 else sum(live.gaps) / len(live.gaps)
+    seen = [*study.paces]
+    if not seen:
+        others = (study.trials[number].live for number in study.living)
+        seen = [gap for other in others if other is not None for gap in other.gaps]
+    return quantile(seen, share) if seen else None
+
+
+def whole_s(study: Study, trial: Trial | None, at: float) -> float | None:
+    """Return the seconds that a trial takes to its last step if nothing stops it, cautiously.
+
+    Args:
+        study: The study.
+        trial: The trial; None: its next one.
+        at: The time, for one that runs.
+    """
+    pace = pace_s(study, trial, CAUTIOUS)
+    if pace is None:
+        return None
+    begun = 0
+    if trial is not None:
+        points = trial.resume_points()
+        begun = trial.last_step if trial.live is not None else (points[0].step if points else 0)
+    left = max(0, study.spec.steps - begun) * pace
+    if trial is not None and trial.live is not None:
+        return max(0.0, left - (at - trial.live.heard_at))
+    return left
+
+
+def mean_pace_s(study: Study, trial: Trial | None) -> float | None:
+    """Return the seconds that a step takes on average; None: nothing has shown it yet."""
+    live = trial.live if trial is not None else None
+    if (live is None or not live.gaps) and study.paces:
+        return sum(study.paces) / len(study.paces)
+    return pace_s(study, trial, 0.5)
+
+
+def expected_s(study: Study) -> float | None:
+    """Return the seconds that the study's next trial will take on average; None: not known.
+
+    What rules stop early counts from the first trial that was stopped on: those before ran whole
+    because there was nothing to compare them with. What runs yet counts as lasting longer than it
+    has (E. L. Kaplan, P. Meier, "Nonparametric estimation from incomplete observations", JASA
+    1958), so that the short ones, which end first, do not pass for all.
+    """
+    pace = mean_pace_s(study, None)
+    if pace is None:
+        return None
+    whole = pace * study.spec.steps
+    ended, running = _seen_s(study)
+    if study.spec.stopping.rule != "none":
+        ended += [share * whole for share in _STOPPED_SHARES]
+    events = sorted([(s, False) for s in ended] + [(s, True) for s in running])
+    area, share, before = 0.0, 1.0, 0.0
+    for index, (seconds, lives) in enumerate(events):
+        area += share * (seconds - before)
+        before = seconds
+        if not lives:
+            share *= 1.0 - 1.0 / (len(events) - index)
+    return area + share * max(0.0, whole - before)
+
+
+def _seen_s(study: Study) -> tuple[list[float], list[float]]:
+    """Return how long the trials took that tell of the next, and how long those ran that go on."""
+    searched = [t for t in study.trials.values() if t.role is Role.SEARCH]
+    stopped = (t.number for t in searched if isinstance(t.reason, RuleCut | RungCut))
+    first = next(stopped, None)
+    telling = [t for t in searched if first is None or t.number > first][-_TELLING:]
+    ended = [t.seconds for t in telling if t.state is TrialState.ENDED and t.curve]
+    lives = (t for t in telling if t.live is not None)
+    running = [t.seconds + t.live.heard_at - t.live.started_at for t in lives if t.live]
+    return ended, running
+
+
+def expected_left_s(study: Study, trial: Trial, at: float) -> float | None:
+    """Return the seconds that a living trial will go on for on average; None: not known."""
+    live = trial.live
+    assert live is not None
+    pace = mean_pace_s(study, trial)
+    rest = None if pace is None else max(0.0, study.spec.steps - trial.last_step) * pace
+    if trial.role is not Role.SEARCH:  # no rule stops these
+        return rest
+    used = trial.seconds + at - live.started_at
+    longer = [seconds - used for seconds in _seen_s(study)[0] if seconds > used]
+    if longer:
+        expected = sum(longer) / len(longer)
+        return expected if rest is None else min(expected, rest)
+    return rest
+
+
+def notice_s(study: Study, trial: Trial) -> float:
+    """Return how long before a fixed time the trial must be told, to be off its place by then.
+
+    It hears at its next report, then saves and unwinds. The longest of its latest steps counts
+    one and a half times, and what lies between last step and end.
+    """
+    live = trial.live
+    assert live is not None
+    gaps = list(live.gaps)
+    if not gaps:
+        pace = pace_s(study, trial, CAUTIOUS)
+        gaps = [60.0 if pace is None else pace]
+    return 1.5 * max(gaps) + UNWIND_S
+
+
+#: Saving a checkpoint and leaving takes about this long.
+UNWIND_S = 5.0

@@ -1,0 +1,185 @@
+"""Fills the machine: carries out what the queue says, asks searches, makes room for the urgent."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import assert_never
+
+from smallhours.core import actions as a
+from smallhours.core import events as e
+from smallhours.core import facts as f
+from smallhours.core import guards, preempt, queue
+from smallhours.core.desk import Desk
+from smallhours.core.gates import gate
+from smallhours.core.model import Study, Trial
+from smallhours.core.night import Night
+from smallhours.core.trial import AttemptKey, Role
+from smallhours.core.waiting import Why
+
+#: A trial that must make room for an urgent one hears of it at its next report; where that takes
+#: longer it is signalled, and killed, this long after the order.
+_ROOM_TERM_S = 2.0
+_ROOM_KILL_S = 3.0
+
+
+def trial_seed(study_seed: int, purpose: str, number: int) -> int:
+    """Return the seed of a trial: 31 bits of SHA-256 over the study's seed and its place."""
+    digest = hashlib.sha256(f"{study_seed}/{purpose}/{number}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+class Scheduler:
+    """Decides what runs next, and remembers why the rest waits."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._night = desk.night
+        self._held_since: dict[queue.Waiter, float] = {}
+        #: Why each trial waits, and since when for this reason (monotonic seconds).
+        self.waits: dict[queue.Waiter, tuple[Why, float]] = {}
+
+    def fill(self) -> None:
+        """Start, ask for, create and end whatever it is time for."""
+        night = self._night
+        studies = [s for s in night.state.studies.values() if s.living or _wants(s, night)]
+        night.shares.settle(studies, night.at)
+        while True:
+            plan = queue.next_item(night, self._held_since)
+            self._held_since = plan.held_since
+            if plan.item is None:
+                break
+            self._do(plan.item)
+        self._make_room()
+
+    def note_waits(self) -> None:
+        """Bring up to date why each trial waits."""
+        now, before = queue.waits(self._night, self._held_since), self.waits
+        self.waits = {}
+        for waiter, why in now.items():
+            known = before.get(waiter)
+            since = known[1] if known is not None and known[0] is why else self._night.at
+            self.waits[waiter] = why, since
+
+    def suggested(self, event: e.Suggested) -> None:
+        """Create the trial that a search was asked for."""
+        if not self._answered_ask(event.study, event.trial):
+            return
+        study = self._night.state.studies[event.study]
+        if study.searched >= study.spec.trials:
+            return  # fewer trials are wanted than when it was asked for
+        self._desk.record(
+            f.TrialCreated(
+                study=study.id,
+                trial=event.trial,
+                params=event.params,
+                seed=trial_seed(study.spec.seed, "trial", event.trial),
+                role=Role.SEARCH,
+                dimensions=event.dimensions,
+                attrs=dict(event.attrs),
+            ),
+            event.at,
+        )
+
+    def suggest_failed(self, event: e.SuggestFailed) -> None:
+        """Halt a study whose search can't go on."""
+        if not self._answered_ask(event.study, event.trial):
+            return
+        study = self._night.state.studies[event.study]
+        sentence = f"the search could not propose trial {event.trial}: {event.message}"
+        self._desk.halt(study, "search_failed", sentence, event.at)
+
+    def _answered_ask(self, study: int, trial: int) -> bool:
+        """Take back an `Ask`; False where nobody wants the answer any more."""
+        asked = self._night.asked
+        numbers = asked.get(study, {})
+        if trial not in numbers:
+            return False
+        del numbers[trial]
+        if not numbers:
+            del asked[study]
+        return True
+
+    def _make_room(self) -> None:
+        night = self._night
+        for trial in preempt.victims(night):
+            live = trial.live
+            assert live is not None
+            self._desk.pause(trial, "study", "an urgent study goes first", night.at)
+            if preempt.killed_lost_s(trial) <= preempt.MOST_LOST_S:
+                at = night.at
+                self._desk.ladders.needed(live.key, at + _ROOM_TERM_S, at + _ROOM_KILL_S)
+
+    def _do(self, item: queue.Item) -> None:
+        match item:
+            case queue.StartWaiting():
+                self._start(item.study, item.trial)
+            case queue.CreateBaseline():
+                self._create_baseline(item.study)
+            case queue.AskForTrial():
+                self._night.asked.setdefault(item.study.id, {})[item.number] = self._night.at
+                self._desk.out.append(a.Ask(study=item.study.id, trial=item.number))
+            case queue.CreateConfirmations():
+                self._create_confirmations(item.study, item.of)
+            case queue.EndStudy():
+                self._end_study(item.study)
+            case _:
+                assert_never(item)
+
+    def _start(self, study: Study, trial: Trial) -> None:
+        points = trial.resume_points()
+        key = AttemptKey(study.id, trial.number, trial.attempts + 1)
+        step = points[0].step if points else 0
+        self._desk.record(
+            f.AttemptStarted(**key._asdict(), device=self._night.device, resume_step=step),
+            self._night.at,
+        )
+        self._desk.out.append(
+            a.Start(
+                key=key,
+                params=trial.params,
+                seed=trial.seed,
+                resume=tuple(a.ResumePoint(step=p.step, path=p.path) for p in points),
+                best_known=study.best_score,
+            )
+        )
+
+    def _create_baseline(self, study: Study) -> None:
+        self._desk.record(
+            f.TrialCreated(
+                study=study.id,
+                trial=0,
+                params=study.spec.baseline,
+                seed=trial_seed(study.spec.seed, "trial", 0),
+                role=Role.BASELINE,
+            ),
+            self._night.at,
+        )
+        self._desk.out.append(a.Introduce(study=study.id, trial=0, params=study.spec.baseline))
+
+    def _create_confirmations(self, study: Study, of: Trial) -> None:
+        first = max(study.trials) + 1
+        for index in range(study.spec.confirm):
+            self._desk.record(
+                f.TrialCreated(
+                    study=study.id,
+                    trial=first + index,
+                    params=of.params,
+                    # The same fresh seeds for baseline and winner: their difference is paired.
+                    seed=trial_seed(study.spec.seed, "confirm", index),
+                    role=Role.CONFIRMATION,
+                    of=of.number,
+                ),
+                self._night.at,
+            )
+
+    def _end_study(self, study: Study) -> None:
+        at = self._night.at
+        over = guards.study_time(study.spec, study.seconds_used(at)) is not None
+        outcome = "budget" if over and study.searched < study.spec.trials else "done"
+        fact = {"study": study.id, "outcome": outcome, "winner": study.best}
+        self._desk.record(f.StudyEnded(**fact), at)  # type: ignore[arg-type]
+        self._desk.close_if_over(study)
+
+
+def _wants(study: Study, night: Night) -> bool:
+    return study.active and queue.has_work(study, night.at) and gate(study, night).open_s > 0

@@ -1,0 +1,76 @@
+"""What the engine lets others see of its plans: ``status.json``, a view that nothing depends on.
+
+What happened is in the ledger. What waits and why, and when it will be done, changes with every
+second and is nobody's history: it is written here at most once a second and is stale when the
+engine is gone.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from smallhours.core.waiting import Why
+from smallhours.paths import Home
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """A trial that waits, or a study's next trial, which does not exist yet."""
+
+    study: int
+    #: None: the study's next one.
+    trial: int | None
+    why: Why
+    #: Wall time (Unix seconds) since when, for this reason.
+    since: float
+
+
+class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+    """When a study will be done, from what is known of it now."""
+
+    study: int
+    #: Wall time (Unix seconds) at which it will be done, hours and deadline aside; None: not known.
+    done_at: float | None
+    #: Whether that is before the deadline; None: no deadline, or not known.
+    in_time: bool | None
+    #: Trials that will have ended by the deadline, those that have included; None: see above.
+    trials_in_time: int | None
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The engine's plans at a moment."""
+
+    #: Wall time (Unix seconds) it was written, and the engine that wrote it.
+    at: float
+    pid: int
+    session: int
+    device: str
+    slots: int
+    #: Attempts that live.
+    running: int
+    backend: Literal["closed", "opening", "ready", "renewing", "closing"]
+    #: Wall time until which the machine is yielded; 0: until a foreign process is gone; None: not.
+    yielded_until: float | None
+    #: Who asked for it, or the processes that it is yielded to; None: it is not yielded.
+    yielded_to: str | None
+    deadline: float | None
+    #: Bytes of checkpoints beyond the user's budget that have to be kept.
+    storage_short_bytes: int
+    waiting: tuple[Waiting, ...]
+    forecast: tuple[Forecast, ...]
+
+
+def read(home: Home) -> Status | None:
+    """Return the latest view; None: there is none (no engine, or one that just began)."""
+    try:
+        return msgspec.json.decode(home.status.read_bytes(), type=Status)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def write(home: Home, status: Status) -> None:
+    """Replace the view."""
+    temporary = home.status.with_suffix(".tmp")
+    temporary.write_bytes(msgspec.json.encode(status))
+    temporary.replace(home.status)

@@ -1,0 +1,63 @@
+"""What the engine looks at beside its trials: the clock on the wall, memory, settings, others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from smallhours.clock import Clock
+from smallhours.core import events as e
+from smallhours.core.trial import AttemptKey
+from smallhours.devices import host
+from smallhours.foreign import Foreign
+from smallhours.settings import Settings, Watcher
+
+#: Seconds between two looks at what others run.
+_FOREIGN_S = 5.0
+
+
+class Surroundings:
+    """Everything that the core must be told with the time."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Read the settings."""
+        self._clock = clock
+        self._watcher = Watcher()
+        self._foreign = Foreign(self.settings.yield_to)
+        self._looked_at = -_FOREIGN_S
+        self._seen: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._watcher.settings
+
+    def settings_changed(self) -> bool:
+        """Read the settings again where the file changed; say whether others are in force now."""
+        if self._watcher.changed() is None:
+            return False
+        self._foreign = Foreign(self.settings.yield_to)
+        self._looked_at = -_FOREIGN_S
+        return True
+
+    def wall(self) -> e.WallTime:
+        """Return what the clock on the wall says."""
+        unix = self._clock.wall()
+        local = datetime.fromtimestamp(unix).astimezone()
+        minute = local.hour * 60 + local.minute + local.second / 60
+        return e.WallTime(unix=unix, week_minute=local.weekday() * 24 * 60 + minute)
+
+    def tick(self, processes: Mapping[AttemptKey, e.ProcessSample]) -> e.Tick:
+        """Return what the machine looks like now."""
+        now = self._clock.mono()
+        if now - self._looked_at >= _FOREIGN_S:
+            self._looked_at, self._seen = now, self._foreign.seen()
+        available, total = host.memory()
+        return e.Tick(
+            at=now,
+            available_bytes=available,
+            total_bytes=total,
+            processes=dict(processes),
+            wall=self.wall(),
+            foreign=self._seen,
+        )
