@@ -7,7 +7,7 @@ import select
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import msgspec
 
@@ -19,7 +19,7 @@ from smallhours.paths import Home
 if TYPE_CHECKING:
     import subprocess
 
-#: ``engine.log`` is put aside when an engine is started and it is larger than this.
+#: ``engine.log`` is put aside when it is larger than this.
 LOG_CAP_BYTES = 20 * 2**20
 
 #: In the environment of every process of a session: its directory below /tmp.
@@ -65,6 +65,30 @@ def owner(home: Home) -> Owner | None:
     return found if lives else None
 
 
+def stays(engine: Owner) -> bool:
+    """Say whether an engine goes on waiting when its queue runs dry."""
+    try:
+        command = (_PROC / str(engine.pid) / "cmdline").read_bytes()
+    except OSError:
+        return False
+    return b"--stay" in command.split(b"\0")
+
+
+def write_owner(home: Home, session: int, directory: Path) -> None:
+    """Say in ``engine.json`` that this process is the engine now."""
+    pid = os.getpid()
+    own = Owner(
+        pid=pid,
+        pid_started=started_at(pid) or 0,
+        boot_id=boot_id(),
+        session=session,
+        directory=str(directory),
+    )
+    temporary = home.owner.with_suffix(".tmp")
+    temporary.write_bytes(msgspec.json.encode(own))
+    temporary.replace(home.owner)
+
+
 def supervisor_lives(home: Home) -> bool:
     """Say whether a supervisor looks after this state directory (it starts engines that die)."""
     command = b"\0-m\0smallhours.supervisor\0"
@@ -96,8 +120,12 @@ def wait_until_gone(engine: Owner, timeout_s: float) -> bool:
         os.close(descriptor)
 
 
-def start_engine(home: Home) -> subprocess.Popen[bytes]:
+def start_engine(home: Home, *, stay: bool = False) -> subprocess.Popen[bytes]:
     """Start supervisor and engine, detached from this terminal; returns at once.
+
+    Args:
+        home: The state directory.
+        stay: Have the engine wait for more when the queue runs dry, instead of leaving.
 
     Raises:
         EngineError: no process could be started.
@@ -105,13 +133,11 @@ def start_engine(home: Home) -> subprocess.Popen[bytes]:
     import subprocess  # not above: printing verbs ask who the engine is, and start in no time
 
     home.prepare()
-    _rotate(home.log)
     environment = {**os.environ, "SMALLHOURS_HOME": str(home.root)}
     try:
-        with home.log.open("ab") as log:
-            # -P and the working directory keep modules of the user's from shadowing ours.
+        with open_log(home) as log:
             return subprocess.Popen(
-                [sys.executable, "-P", "-m", "smallhours.supervisor"],
+                supervisor_command(stay=stay),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -121,6 +147,35 @@ def start_engine(home: Home) -> subprocess.Popen[bytes]:
             )
     except OSError as error:
         raise EngineError(f"the engine can't be started: {error}") from error
+
+
+def supervisor_command(*, stay: bool) -> list[str]:
+    """Return the command that starts a supervisor."""
+    # -P and the working directory keep modules of the user's from shadowing ours.
+    command = [sys.executable, "-P", "-m", "smallhours.supervisor"]
+    return [*command, "--stay"] if stay else command
+
+
+def open_log(home: Home) -> BinaryIO:
+    """Open ``engine.log`` to append to it; one that grew too large is put aside first."""
+    trim_log(home)
+    return home.log.open("ab")
+
+
+def trim_log(home: Home) -> None:
+    """Put the log aside where it grew too large, over what was put aside before.
+
+    It is copied and emptied: those who write to it go on, at its end.
+    """
+    import shutil  # see `start_engine`
+
+    try:
+        if home.log.stat().st_size <= LOG_CAP_BYTES:
+            return
+        shutil.copyfile(home.log, home.log.with_name(home.log.name + ".1"))
+        os.truncate(home.log, 0)
+    except OSError:
+        pass  # there is none, or no room: it is only a log
 
 
 def log_tail(home: Home, lines: int = 12) -> str:
@@ -168,12 +223,3 @@ def _session_of(environment: bytes) -> str:
         if item.startswith(prefix):
             return os.fsdecode(item[len(prefix) :])
     return ""
-
-
-def _rotate(log: Path) -> None:
-    """Put a log aside that grew too large, over the one put aside before."""
-    try:
-        if log.stat().st_size > LOG_CAP_BYTES:
-            log.replace(log.with_name(log.name + ".1"))
-    except FileNotFoundError:
-        pass

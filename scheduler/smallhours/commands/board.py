@@ -23,14 +23,14 @@ _ENDS_KEPT = 40
 
 _Shown = (
     f.SessionStarted | f.SessionEnded | f.StudyAdded | f.StudyAmended | f.StudyRetired
-    | f.StudyEnded | f.StudyHalted | f.StudyReleased | f.TrialCreated | f.AttemptStarted
-    | f.AttemptRunning | f.Restored | f.Intended | f.AttemptEnded
+    | f.StudyEnded | f.StudyHalted | f.StudyPaused | f.StudyReleased | f.TrialCreated
+    | f.AttemptStarted | f.AttemptRunning | f.Restored | f.Intended | f.AttemptEnded
 )  # fmt: skip
 _DECODER: msgspec.json.Decoder[_Shown] = msgspec.json.Decoder(_Shown)
 _KINDS = (
     "session_started", "session_ended", "study_added", "study_amended", "study_retired",
-    "study_ended", "study_halted", "study_released", "trial_created", "attempt_started",
-    "attempt_running", "restored", "intended", "attempt_ended",
+    "study_ended", "study_halted", "study_paused", "study_released", "trial_created",
+    "attempt_started", "attempt_running", "restored", "intended", "attempt_ended",
 )  # fmt: skip
 
 
@@ -91,12 +91,15 @@ class StudyBoard:
     slots: int = 1
     outcome: f.StudyEnded | None = None
     halted: f.StudyHalted | None = None
+    paused: f.StudyPaused | None = None
     retired: bool = False
 
     @property
     def open(self) -> bool:
         """Whether something may still happen."""
-        return bool(self.running) or not (self.outcome or self.halted or self.retired)
+        return bool(self.running) or not (
+            self.outcome or self.halted or self.paused or self.retired
+        )
 
     @property
     def label(self) -> str:
@@ -241,8 +244,10 @@ class Board:
                 board.outcome = fact
             case f.StudyHalted():
                 board.halted = fact
+            case f.StudyPaused():
+                board.paused = fact
             case f.StudyReleased():
-                board.halted = None
+                board.halted = board.paused = None
             case f.TrialCreated():
                 board.roles[fact.trial] = fact.role
             case f.AttemptStarted():

@@ -21,9 +21,9 @@ from smallhours.commands.board import Board, End, Running, StudyBoard
 from smallhours.core.reasons import Completed, RuleCut, tag
 from smallhours.core.spec import Goal
 from smallhours.core.trial import Role
-from smallhours.explain.words import in_brief
+from smallhours.explain.words import in_brief, kind
 from smallhours.paths import Home
-from smallhours.text import clean, count, duration, number
+from smallhours.text import HUES, clean, count, duration, number
 
 #: Seconds between two looks at the ledger.
 _INTERVAL_S = 0.2
@@ -36,6 +36,7 @@ _AWAY_LIMIT_S = 30.0
 _THEN = {"over": "", "retry": "; will be tried again", "resume": "; will go on"}
 
 _RUNNING = "Ctrl-C: leave it running, or stop it"
+_WATCHING = "Ctrl-C: leave; it goes on without you"
 _STOPPING = "stopping: running trials may save a checkpoint first (Ctrl-C: don't wait for it)"
 _EARLY = "nothing runs yet: the engine is getting ready, which takes some seconds"
 _AWAY = "the engine died; it is being started again and goes on by itself"
@@ -67,14 +68,27 @@ class Engine(Protocol):
 class Follower:
     """Shows what becomes of some studies until nothing more will, or the user goes away."""
 
-    def __init__(self, home: Home, studies: Iterable[int], engine: Engine) -> None:
-        """Get ready; nothing is read or shown yet."""
+    def __init__(
+        self, home: Home, studies: Iterable[int], engine: Engine, *, may_stop: bool = True
+    ) -> None:
+        """Get ready; nothing is read or shown yet.
+
+        Args:
+            home: The state directory.
+            studies: Ids of the studies to follow.
+            engine: What is known of the engine.
+            may_stop: An interrupt may mean to stop everything; else it only means to leave.
+        """
         self.board = Board(home, studies)
         #: Whether the user asked here for a stop.
         self.stopped_here = False
         self._home = home
         self._engine = engine
-        self._console = Console(highlight=False, markup=False, emoji=False)
+        # FORCE_COLOR colours a pipe; it doesn't make it a terminal.
+        self._console = Console(
+            highlight=False, markup=False, emoji=False, force_terminal=sys.stdout.isatty()
+        )
+        self._may_stop = may_stop
         self._interactive = self._console.is_terminal and sys.stdin.isatty()
         self._interrupted = False
         self._away_since: float | None = None
@@ -94,6 +108,14 @@ class Follower:
             signal.signal(signal.SIGINT, before)
             self.board.close()
 
+    @property
+    def _footer(self) -> str:
+        if self.stopped_here:
+            return _STOPPING
+        if self._away:
+            return _AWAY
+        return _RUNNING if self._may_stop else _WATCHING
+
     def _on_interrupt(self, _signal: int, _frame: FrameType | None) -> None:
         self._interrupted = True
 
@@ -103,8 +125,7 @@ class Follower:
 
                 def show(live: Live = live) -> None:
                     width, height = self._console.size
-                    footer = _STOPPING if self.stopped_here else _AWAY if self._away else _RUNNING
-                    shown = render(self.board, time.time(), width, height, footer)
+                    shown = render(self.board, time.time(), width, height, self._footer)
                     live.update(shown, refresh=True)
 
                 outcome = self._until_something(show)
@@ -129,7 +150,7 @@ class Follower:
             outcome = self._until_something(show)
             if outcome is not None:
                 return outcome
-            if self.stopped_here:
+            if self.stopped_here or not self._may_stop:
                 return Outcome.LEFT
             self._stop()
 
@@ -165,7 +186,7 @@ class Follower:
 
     def _ask(self) -> Outcome | None:
         """Ask what an interrupt was meant to do; None: go on watching."""
-        if self.stopped_here or not self._interactive:
+        if self.stopped_here or not (self._may_stop and self._interactive):
             return Outcome.LEFT
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
@@ -274,6 +295,8 @@ def _standing(study: StudyBoard) -> Text:
 def _running(study: StudyBoard, now: float, *, ready: bool) -> RenderableType:
     if study.halted:
         return _line(f"halted: {clean(study.halted.sentence, 400)}", "red")
+    if study.paused and not study.running:
+        return _line(f"paused by {clean(study.paused.by, 60)}", "yellow")
     if not study.running:
         return _line("nothing of it runs right now" if ready else _EARLY, "dim")
     table = Table.grid(padding=(0, 2))
@@ -311,10 +334,7 @@ def _latest(studies: list[StudyBoard], room: int) -> list[tuple[StudyBoard, End]
 
 
 def _end(study: StudyBoard, end: End) -> Text:
-    if isinstance(end.reason, Completed):
-        style = ""
-    else:
-        style = "yellow" if tag(end.reason) in ("rung_cut", "rule_cut", "budget") else "red"
+    style = "" if isinstance(end.reason, Completed) else HUES[kind(tag(end.reason))]
     return _line(sentence(study, end), style)
 
 

@@ -7,18 +7,21 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smallhours import exits, inbox, processes, submit
-from smallhours.commands import board, read
+from smallhours import exits, inbox, logind, processes, settings, submit
+from smallhours.commands import asking, board, read
 from smallhours.commands.board import StudyBoard
 from smallhours.core.reasons import TAGS, Completed
 from smallhours.errors import EngineError, LedgerError
 from smallhours.explain.words import WORDS, in_brief
 from smallhours.paths import Home
+from smallhours.progress import working
 from smallhours.snapshot import Snapshot
 from smallhours.text import Page, clean, count
+from smallhours.when import parse_until
 
 if TYPE_CHECKING:
     from smallhours.commands.live import Outcome
@@ -39,9 +42,15 @@ _MOST_STARTS = 3
 class Engine:
     """The engine of a state directory; started where it is needed and none lives."""
 
-    def __init__(self, home: Home) -> None:
-        """Look at nothing yet."""
+    def __init__(self, home: Home, *, stay: bool = False) -> None:
+        """Look at nothing yet.
+
+        Args:
+            home: The state directory.
+            stay: Have an engine that is started here wait for more when the queue runs dry.
+        """
         self._home = home
+        self._stay = stay
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
 
@@ -51,6 +60,7 @@ class Engine:
         Raises:
             EngineError: it can't be started, or died while it started.
             LedgerError: it can't use the ledger.
+            UsageError: the settings are wrong.
         """
         if processes.owner(self._home) is not None:
             return
@@ -63,8 +73,9 @@ class Engine:
             if code != exits.DONE or self._starts >= _MOST_STARTS:
                 raise EngineError(self._obituary(f"the engine died while it started (code {code})"))
         else:
+            settings.read()  # the engine would only log what is wrong with them
             print("starting the engine ...", flush=True)
-        self._process = processes.start_engine(self._home)
+        self._process = processes.start_engine(self._home, stay=self._stay)
         self._starts += 1
 
     def gave_up(self) -> bool:
@@ -79,11 +90,12 @@ class Engine:
             LedgerError: the engine can't use the ledger.
         """
         until = time.monotonic() + _ANSWER_LIMIT_S
-        while time.monotonic() < until:
-            self.see_to()
-            answer = inbox.wait_for_answer(self._home, request, _LOOK_S)
-            if answer is not None:
-                return answer
+        with working("waiting for the engine"):
+            while time.monotonic() < until:
+                self.see_to()
+                answer = inbox.wait_for_answer(self._home, request, _LOOK_S)
+                if answer is not None:
+                    return answer
         silent = f"the engine did not answer within {_ANSWER_LIMIT_S:.0f} s"
         raise EngineError(self._obituary(silent))
 
@@ -103,11 +115,30 @@ class Engine:
             EngineError: none could be started.
         """
         until = time.monotonic() + _ANSWER_LIMIT_S
-        while processes.owner(self._home) is None:
-            self.see_to()
-            if time.monotonic() > until:
-                raise EngineError(self._obituary("the engine does not come up"))
-            time.sleep(_LOOK_S)
+        with working("waiting for the engine"):
+            while processes.owner(self._home) is None:
+                self.see_to()
+                if time.monotonic() > until:
+                    raise EngineError(self._obituary("the engine does not come up"))
+                time.sleep(_LOOK_S)
+
+    def wait_until_read(self) -> None:
+        """Wait until an engine is up (or came and left) and nothing lies in the inbox any more.
+
+        Raises:
+            EngineError: none could be started, or it does not read.
+        """
+        until = time.monotonic() + _ANSWER_LIMIT_S
+        with working("waiting for the engine"):
+            while True:
+                lies = any(self._home.inbox.glob("*.json"))
+                served = self._process is not None and self._process.poll() == exits.DONE
+                if not lies and (served or processes.owner(self._home) is not None):
+                    return
+                self.see_to()
+                if time.monotonic() > until:
+                    raise EngineError(self._obituary("the engine does not come up"))
+                time.sleep(_LOOK_S)
 
     def _obituary(self, what: str) -> str:
         tail = processes.log_tail(self._home)
@@ -115,7 +146,15 @@ class Engine:
         return f"{what}; {self._home.log} ends with:{lines}" if tail else what
 
 
-def run(home: Home, path: Path, *, replace: bool = False, rename: str | None = None) -> int:
+def run(
+    home: Home,
+    path: Path,
+    *,
+    replace: bool = False,
+    rename: str | None = None,
+    detach: bool = False,
+    until: str | None = None,
+) -> int:
     """Add the studies of a file, see that an engine runs, and watch them.
 
     Args:
@@ -123,25 +162,33 @@ def run(home: Home, path: Path, *, replace: bool = False, rename: str | None = N
         path: The study file.
         replace: Put studies of the same names that differ aside, instead of being refused.
         rename: Another name for the file's only study.
+        detach: Don't watch.
+        until: When all must be over, as it was typed; None: as it was.
 
     Returns:
         The exit code.
     """
+    deadline = None if until is None else parse_until(until, datetime.now().astimezone())
     _, added = submit.add(home, path, replace=replace, rename=rename)
+    requests = [study.request for study in added]
+    if deadline is not None:
+        requests.append(ask_deadline(home, deadline))
     engine = Engine(home)
-    accepted = []
-    answers = engine.ask_all([study.request for study in added])
-    for study, (ok, text) in zip(added, answers, strict=True):
+    refused, accepted = 0, []
+    for number, (ok, text) in enumerate(engine.ask_all(requests)):
         print(clean(text), file=sys.stdout if ok else sys.stderr, flush=True)
-        if ok:
-            accepted.append(study.name)
+        refused += not ok
+        if ok and number < len(added):
+            accepted.append(added[number].name)
     ids = [study.id for study in board.studies(home) if study.label in accepted]
-    code = _watch(home, ids, engine) if ids else 0
-    return code if len(accepted) == len(added) else _USAGE
+    if detach and ids:
+        say_detached()
+    code = watch(home, ids, engine) if ids and not detach else 0
+    return _USAGE if refused else code
 
 
 def resume(home: Home, name: str | None = None) -> int:
-    """Go on with everything that was interrupted or halted, and watch it.
+    """Go on with everything that was interrupted, paused or halted, and watch it.
 
     Args:
         home: The state directory.
@@ -159,26 +206,60 @@ def resume(home: Home, name: str | None = None) -> int:
         with Snapshot(home) as snapshot:
             chosen = snapshot.resolve(name).study
         studies = [study for study in studies if study.id == chosen]
-    halted = [study for study in studies if study.halted and not study.retired]
-    wanted = [study.id for study in studies if study.open or study in halted]
+    held = [study for study in studies if is_held(study)]
+    wanted = [study.id for study in studies if study.open or study in held]
     if not wanted:
         what = f"{name} is done" if name else "nothing is left to do"
         print(f"{what}; `smallhours show` lists what there is")
         return 0
     engine = Engine(home)
-    if halted:
-        only = halted[0].id if name is not None else None
+    if held:
+        only = held[0].id if name is not None else None
         ((_, text),) = engine.ask_all([inbox.submit(home, "release", {"study": only})])
         print(clean(text), flush=True)
     else:
         engine.wait_until_up()
-    return _watch(home, wanted, engine)
+    return watch(home, wanted, engine)
 
 
-def _watch(home: Home, ids: list[int], engine: Engine) -> int:
+def ask_deadline(home: Home, until: float) -> str:
+    """Ask for everything to be over by a time (Unix seconds); return the request's id."""
+    return inbox.submit(home, "until", {"until": until, "by": asking.who()})
+
+
+def say_detached() -> None:
+    """Say how to get at what runs from here on, and warn where a logout would end it."""
+    page = Page(sys.stdout)
+    page.paragraph(
+        "it goes on in the background: `smallhours attach` watches it, `smallhours status` says"
+        " where it stands, `smallhours stop` stops it"
+    )
+    advice = logind.logout_advice()
+    if advice is not None:
+        page.paragraph(advice)
+
+
+def is_held(study: StudyBoard) -> bool:
+    """Say whether a study waits for somebody to release it."""
+    held = study.halted is not None or study.paused is not None
+    return held and not study.retired and study.outcome is None
+
+
+def watch(home: Home, ids: list[int], engine: Engine, *, may_stop: bool = True) -> int:
+    """Watch studies until nothing more happens to them, and say what came of them.
+
+    Args:
+        home: The state directory.
+        ids: Of the studies.
+        engine: The engine that runs them.
+        may_stop: An interrupt may mean to stop everything; else it only means to leave.
+
+    Returns:
+        The exit code.
+    """
     from smallhours.commands.live import Follower, Outcome
 
-    follower = Follower(home, ids, engine)
+    follower = Follower(home, ids, engine, may_stop=may_stop)
     outcome = follower.follow()
     studies = list(follower.board.studies.values())
     if outcome is Outcome.LEFT and follower.stopped_here:
@@ -186,19 +267,24 @@ def _watch(home: Home, ids: list[int], engine: Engine) -> int:
         return _INTERRUPTED
     if outcome is Outcome.LEFT:
         Page(sys.stdout).paragraph(
-            "it goes on without you: `smallhours show` says where it stands, `smallhours resume`"
+            "it goes on without you: `smallhours status` says where it stands, `smallhours attach`"
             " watches again, `smallhours stop` stops it"
         )
         return 0
     for study in studies:
         _summarise(home, study)
-    return _code(home, outcome, studies)
+    return _code(home, outcome, studies, follower.board.session_ended)
 
 
-def _code(home: Home, outcome: Outcome, studies: list[StudyBoard]) -> int:
+def _code(
+    home: Home, outcome: Outcome, studies: list[StudyBoard], session_ended: str | None
+) -> int:
     from smallhours.commands.live import Outcome
 
     match outcome:
+        case Outcome.STOPPED if session_ended == "deadline":
+            print("the time is up: what is not done is paused; `smallhours resume` goes on")
+            return _ATTENTION if any(study.halted for study in studies) else 0
         case Outcome.STOPPED:
             print("stopped; `smallhours resume` goes on")
             return _INTERRUPTED
@@ -230,6 +316,11 @@ def _summarise(home: Home, study: StudyBoard) -> None:
         page.line(f"{study.label}: no trial completed")
     if study.reasons:
         page.paragraph(f"{count(sum(study.reasons.values()), 'attempt')}: {_counts(study.reasons)}")
+    if study.paused:
+        page.paragraph(
+            f"{study.label} was paused by {study.paused.by}: `smallhours resume {study.label}`"
+            " goes on"
+        )
     if study.halted:
         page.paragraph(f"{study.label} is halted: {study.halted.sentence}{_failure(study)}")
         page.paragraph(_mend(study))

@@ -1,0 +1,106 @@
+"""``smallhours start`` and ``smallhours attach``: start the engine, and look at what it does."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+
+from smallhours import processes
+from smallhours.commands import asking, board, run
+from smallhours.commands.board import StudyBoard
+from smallhours.paths import Home
+from smallhours.snapshot import Snapshot
+from smallhours.text import Page, clean, count, listing
+from smallhours.when import parse_until
+
+_REFUSED = 2
+
+
+def start(home: Home, *, detach: bool = False, until: str | None = None) -> int:
+    """See that an engine runs and goes on with the queue, and watch it.
+
+    Args:
+        home: The state directory.
+        detach: Don't watch; an engine that is started here stays when the queue runs dry.
+        until: When all must be over, as it was typed; None: as it was.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UsageError: the settings are wrong, or `until` is no time that lies ahead.
+        EngineError: the engine can't be started, or died.
+    """
+    deadline = None if until is None else parse_until(until, datetime.now().astimezone())
+    if not detach and not _anything_waits(home):
+        print("nothing is left to do; `smallhours add STUDY.py` adds something")
+        _say_held(board.studies(home))
+        return 0
+    living = processes.owner(home)
+    if living is not None:
+        leaves = "" if processes.stays(living) else ", and leaves when the queue is dry"
+        print(f"the engine runs already (process {living.pid}){leaves}", flush=True)
+    engine = run.Engine(home, stay=detach)
+    code = 0
+    if deadline is not None:
+        ((ok, text),) = engine.ask_all([run.ask_deadline(home, deadline)])
+        print(clean(text), file=sys.stdout if ok else sys.stderr, flush=True)
+        code = 0 if ok else _REFUSED
+    engine.wait_until_read()
+    studies = board.studies(home)
+    _say_held(studies)
+    if detach:
+        run.say_detached()
+        return code
+    ids = [study.id for study in studies if study.open]
+    if not ids:
+        print("nothing is left to do")
+        return code
+    return run.watch(home, ids, engine) or code
+
+
+def attach(home: Home, name: str | None = None) -> int:
+    """Watch what runs; leaving ends nothing.
+
+    Args:
+        home: The state directory.
+        name: Watch this study only.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        NotFoundError: there is no study of that name.
+        EngineError: the engine died.
+    """
+    studies = board.studies(home)
+    if name is not None:
+        with Snapshot(home) as snapshot:
+            chosen = snapshot.resolve(name).study
+        studies = [study for study in studies if study.id == chosen]
+    ids = [study.id for study in studies if study.open]
+    if not asking.engine_lives(home):
+        left = "" if not ids else f"; {count(len(ids), 'study is', 'studies are')} not done"
+        print(f"nothing runs{left}: `smallhours start` goes on with the queue")
+        return 0
+    if not ids:
+        what = f"nothing of {studies[0].label} is left to do" if name else "the queue is empty"
+        print(f"the engine runs, but {what}; `smallhours add STUDY.py` adds something")
+        _say_held(studies)
+        return 0
+    return run.watch(home, ids, run.Engine(home), may_stop=False)
+
+
+def _anything_waits(home: Home) -> bool:
+    """Say whether the queue, or a request that no engine has seen yet, needs an engine."""
+    return any(study.open for study in board.studies(home)) or any(home.inbox.glob("*.json"))
+
+
+def _say_held(studies: list[StudyBoard]) -> None:
+    """Name the studies that will not go on by themselves."""
+    held = [study.label for study in studies if run.is_held(study)]
+    if held:
+        Page(sys.stdout).paragraph(
+            f"{listing(held)} {'waits' if len(held) == 1 else 'wait'} to be released:"
+            f" `smallhours resume {held[0] if len(held) == 1 else 'NAME'}`"
+        )
