@@ -113,6 +113,7 @@ def _write(snapshots: Path, identity: str, contents: dict[str, bytes]) -> None:
     """Write the copy so that it is there whole or not at all; one that exists is the same."""
     final = snapshots / identity
     if final.is_dir():
+        os.utime(final)  # wanted again: housekeeping leaves it alone until it is asked for
         return
     temporary = snapshots / f".{identity}-{secrets.token_hex(4)}"
     temporary.mkdir(mode=0o700)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import socket
+import stat
 import time
 from pathlib import Path
 
@@ -13,6 +16,8 @@ from smallhours.devices import host
 _PROC = Path("/proc")
 #: Between two looks at what is left.
 _PAUSE_S = 0.02
+#: A session's directory that is younger is left alone: its engine may just be starting.
+_YOUNG_S = 60.0
 
 
 def descendants(root: int) -> list[int]:
@@ -76,6 +81,43 @@ def kill_session(directory: str, started_after: int) -> int:
                 os.kill(process.pid, signal.SIGKILL)
                 killed += 1
     return killed
+
+
+def remove_dead_sessions(below: Path = Path("/tmp")) -> list[Path]:
+    """Remove the private directories of sessions of this user that nobody looks after any more.
+
+    Whatever state directory they were of: killed supervisors and reboots leave them. One lives if a
+    process carries its mark, holds a file below it, or listens in it (perhaps in a container that
+    shares the directory); one that was made just now may not have a process yet.
+
+    Args:
+        below: Where they lie.
+
+    Returns:
+        What was removed.
+    """
+    prefix, own = f"sh-{os.getuid()}-", os.getuid()
+    latest = time.time() - _YOUNG_S
+    removed = []
+    for path in below.glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            info = path.lstat()
+            old = stat.S_ISDIR(info.st_mode) and info.st_uid == own and info.st_mtime < latest
+            if old and not _is_used(path):
+                shutil.rmtree(path, ignore_errors=True)
+                removed.append(path)
+    return removed
+
+
+def _is_used(directory: Path) -> bool:
+    mark = b"SMALLHOURS_SESSION=" + os.fsencode(directory)
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as link:
+        link.connect(str(directory / "engine.sock"))
+        return True
+    return any(
+        _is_marked(process.pid, mark) or _holds_file_below(process.pid, str(directory))
+        for process in host.all_processes()
+    )
 
 
 def _reap() -> None:

@@ -15,8 +15,9 @@ from fakes.core import Night, make_spec
 from smallhours import rules
 from smallhours.core import facts as f
 from smallhours.core import reasons as r
+from smallhours.core.state import State
 from smallhours.errors import LedgerError
-from smallhours.ledger import checks
+from smallhours.ledger import checks, store
 from smallhours.ledger.store import Ledger, open_to_read, read_all
 
 
@@ -221,3 +222,149 @@ def test_what_could_not_be_read_back_never_gets_into_the_ledger(tmp_path, messag
         ledger.commit()
     os.close(ledger._lock)
     assert read(tmp_path) == []
+
+
+def two_studies() -> list[f.Fact]:
+    """A night in which one study is done, and another one begins."""
+    night = Night(slots=1)
+    night.begin()
+    night.add(make_spec("done", trials=3), request="r-done")
+    for number in range(3):
+        night.suggest()
+        night.whole_trial(night.key(1, number), [0.1 * (number + 1)] * 10)
+    night.add(make_spec("open", trials=3), request="r-open")
+    night.report(night.key(2, 0), 1, 0.5)
+    return night.facts
+
+
+def rebuilt(folder, requests=()) -> tuple[Ledger, State]:
+    ledger, state = open_ledger(folder), State(rules.make)
+    ledger.rebuild(state, requests)
+    return ledger, state
+
+
+def test_what_a_study_that_is_over_is_made_of_is_read_when_it_is_wanted(tmp_path):
+    write(tmp_path, two_studies())
+    ledger, state = rebuilt(tmp_path)
+    done, other = state.studies[1], state.studies[2]
+    assert (done.loaded, done.trials, done.ended.winner) == (False, {}, 0)
+    assert other.loaded
+    assert other.trials[0].curve == {1: 0.5}
+    assert len(state.live) == 1
+    ledger.load(state, 1)
+    assert state.studies[1].loaded
+    assert [trial.last_step for trial in state.studies[1].trials.values()] == [10, 10, 10]
+    assert state.studies[1].reasons == {"completed": 3}
+    assert state.names == {"done": 1, "open": 2}
+    before = state.studies[1]
+    ledger.load(state, 1)
+    ledger.load(state, 99)
+    assert state.studies[1] is before
+    ledger.close()
+
+
+def test_what_was_not_committed_yet_is_loaded_as_well(tmp_path):
+    write(tmp_path, two_studies())
+    ledger, state = rebuilt(tmp_path)
+    amended = f.StudyAmended(study=1, spec=make_spec("done", trials=5))
+    ledger.append(amended, at=1.0, mono=1.0)
+    state.apply(amended, 1.0)
+    ledger.load(state, 1)
+    assert state.studies[1].spec.trials == 5
+    assert state.studies[1].open
+    ledger.close()
+
+
+def test_a_study_of_which_an_attempt_lives_is_not_left_out(tmp_path):
+    facts = two_studies()
+    facts.append(f.StudyEnded(study=2, outcome="cancelled", winner=None))
+    write(tmp_path, facts)
+    ledger, state = rebuilt(tmp_path)
+    assert state.studies[2].loaded
+    assert len(state.live) == 1
+    ledger.close()
+
+
+def test_a_study_that_was_added_again_with_more_trials_is_not_left_out(tmp_path):
+    amended = f.StudyAmended(study=1, spec=make_spec("done", trials=5))
+    write(tmp_path, [*two_studies(), amended])
+    ledger, state = rebuilt(tmp_path)
+    assert state.studies[1].loaded
+    ledger.close()
+
+
+def test_only_the_answers_to_requests_that_may_come_again_are_read(tmp_path):
+    write(tmp_path, two_studies())
+    ledger, state = rebuilt(tmp_path, {"r-open", "r-new"})
+    assert state.answered == {"r-open"}
+    ledger.close()
+
+
+DAMAGE_TO_DONE = "UPDATE report SET metrics = replace(metrics, '0.1', '0.2') WHERE study = 1"
+
+
+def damage(folder, sql: str) -> None:
+    db = sqlite3.connect(folder / "ledger.db")
+    assert db.execute(sql).rowcount > 0
+    db.commit()
+    db.close()
+
+
+def test_damage_to_a_study_that_is_over_is_found_when_it_is_wanted_and_by_verify(tmp_path):
+    write(tmp_path, two_studies())
+    damage(tmp_path, DAMAGE_TO_DONE)
+    ledger, state = rebuilt(tmp_path)
+    with pytest.raises(LedgerError, match="damaged"):
+        ledger.load(state, 1)
+    assert (state.studies[1].loaded, state.names) == (False, {"done": 1, "open": 2})
+    ledger.close()
+    db = open_to_read(tmp_path / "ledger.db")
+    assert not checks.check(db, rules.make, running=True).good
+    db.close()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE report SET metrics = replace(metrics, '0.5', '0.6') WHERE study = 2",
+        "UPDATE event SET body = replace(body, 'done', 'gone') WHERE kind = 'study_added'",
+        "DELETE FROM report WHERE seq = (SELECT min(seq) FROM report)",
+        "DELETE FROM event WHERE kind = 'attempt_running' AND study = 1",
+    ],
+)
+def test_damage_to_what_is_read_and_missing_rows_are_found_at_the_start(tmp_path, sql):
+    write(tmp_path, two_studies())
+    damage(tmp_path, sql)
+    ledger = open_ledger(tmp_path)
+    with pytest.raises(LedgerError):
+        ledger.rebuild(State(rules.make), ())
+    ledger.close()
+
+
+def test_a_start_looks_nothing_up_that_no_index_leads_to(tmp_path):
+    write(tmp_path, two_studies())
+    ledger, statements = open_ledger(tmp_path), []
+    ledger._db.set_trace_callback(statements.append)
+    state = State(rules.make)
+    ledger.rebuild(state, {"r-open"})
+    ledger.load(state, 1)
+    ledger._db.set_trace_callback(None)
+    assert len(statements) > 8
+    for statement in statements:
+        plan = [row[3] for row in ledger._db.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        scans = [step for step in plan if step.startswith(("SCAN event", "SCAN report"))]
+        assert all("COVERING INDEX" in scan for scan in scans), (statement, plan)
+    ledger.close()
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_all_pages_of_a_large_ledger_are_only_checked_after_a_death(tmp_path, monkeypatch, well):
+    end = [f.SessionEnded(session=1, cause="dry")] if well else []
+    write(tmp_path, [*some_facts(), *end])
+    checked = []
+    monkeypatch.setattr(store, "_check_pages", lambda _db, path: checked.append(path))
+    open_ledger(tmp_path).close()
+    assert len(checked) == 1
+    monkeypatch.setattr(store, "_CHECKED_BYTES", 1)
+    open_ledger(tmp_path).close()
+    assert len(checked) == (1 if well else 2)

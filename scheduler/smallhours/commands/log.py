@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TextIO
 
-from smallhours import text
+from smallhours import logs, text
+from smallhours.commands import documents
 from smallhours.core.trial import TrialState
 from smallhours.explain import in_brief
 from smallhours.paths import Home
@@ -17,45 +17,6 @@ from smallhours.text import Page, Toned
 
 #: How often a log that is followed is looked at.
 _POLL_S = 0.2
-_CHUNK_BYTES = 1 << 16
-
-
-class Tail:
-    """Reads the lines that a log has gained since it was last asked."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-        self._rest = b""
-
-    def lines(self, *, ended: bool) -> Iterator[str]:
-        """Yield the new lines, cleaned; the unfinished last one only where it `ended`.
-
-        Of a progress bar that was redrawn over and over (carriage returns), its last state is kept.
-        """
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                while chunk := file.read(_CHUNK_BYTES):
-                    self._offset += len(chunk)
-                    yield from self._take(chunk)
-        except FileNotFoundError:
-            return
-        if ended and self._rest:
-            yield _visible(self._rest)
-            self._rest = b""
-
-    def _take(self, chunk: bytes) -> Iterator[str]:
-        *whole, rest = (self._rest + chunk).split(b"\n")
-        for line in whole:
-            yield _visible(line)
-        # What a carriage return overwrote will not be wanted; a line without end is cut.
-        drawn = rest.rstrip(b"\r")
-        rest = rest[drawn.rfind(b"\r") + 1 :]
-        if len(rest) > _CHUNK_BYTES:
-            yield _visible(rest)
-            rest = b""
-        self._rest = rest
 
 
 class LogPrinter:
@@ -75,7 +36,7 @@ class LogPrinter:
         self._snapshot, self._home = snapshot, home
         self._out, self._page = out, Page(out)
         self._attempt = attempt
-        self._tails: dict[int, Tail] = {}
+        self._tails: dict[int, logs.Tail] = {}
 
     def print(self, trial: TrialView, *, lines: int | None, unfinished: bool = True) -> None:
         """Print what there is.
@@ -85,16 +46,21 @@ class LogPrinter:
             lines: Only so many lines, the last ones; None: all.
             unfinished: Print a line that has no end yet, too.
         """
-        read: list[tuple[AttemptView, Iterable[str]]] = []
-        for view in self._wanted(trial):
-            fresh = self._tail(trial, view).lines(ended=unfinished or view.reason is not None)
-            read.append((view, fresh if lines is None else deque(fresh, lines)))
-        for view, shown in read if lines is None else _last(read, lines):
+        for view, shown in self._read(trial, lines, unfinished=unfinished):
             self._print_head(view)
             if not self._print_lines(shown) and view.reason is not None:
                 self._page.line(Toned("(it printed nothing)", "dim"))
         if not trial.attempts:
             self._page.line(Toned(f"{trial.name} has not run yet.", "dim"))
+
+    def write_json(self, trial: TrialView, *, lines: int | None) -> None:
+        """Write what there is as one JSON object; `lines` as for `print`."""
+        attempts = [
+            {"number": view.number, "lines": list(shown)}
+            for view, shown in self._read(trial, lines, unfinished=True)
+        ]
+        document = {"trial": trial.name, "state": trial.state, "attempts": attempts}
+        documents.write(self._out, document)
 
     def follow(self, trial: TrialView, pause: Callable[[float], object] = time.sleep) -> None:
         """Print what is added until the trial is over, or nothing can come any more.
@@ -103,13 +69,17 @@ class LogPrinter:
             trial: The trial.
             pause: Waits for so many seconds.
         """
-        # The ledger is read before the log: what was written before an end is seen with it.
-        while not self._nothing_more(trial):
-            self._out.flush()
-            pause(_POLL_S)
-            self._snapshot.refresh()
-            trial = self._snapshot.trial(trial.study, trial.number)
-            self._print_news(trial)
+        try:
+            # The ledger is read before the log: what was written before an end is seen with it.
+            while not self._nothing_more(trial):
+                self._out.flush()
+                pause(_POLL_S)
+                self._snapshot.refresh()
+                trial = self._snapshot.trial(trial.study, trial.number)
+                self._print_news(trial)
+        finally:
+            for tail in self._tails.values():
+                tail.close()
         if trial.state is TrialState.ENDED and trial.reason is not None:
             said = f"{trial.name} is over: {in_brief(trial.reason)}"
         elif not self._snapshot.engine().running:
@@ -118,11 +88,21 @@ class LogPrinter:
             return
         self._page.line(Toned(said, "dim"))
 
+    def _read(
+        self, trial: TrialView, lines: int | None, *, unfinished: bool
+    ) -> Sequence[tuple[AttemptView, Iterable[str]]]:
+        """Return the attempts that are wanted, each with its lines."""
+        read: list[tuple[AttemptView, Iterable[str]]] = []
+        for view in self._wanted(trial):
+            fresh = self._lines(trial, view, ended=unfinished or view.reason is not None)
+            read.append((view, fresh if lines is None else deque(fresh, lines)))
+        return read if lines is None else _last(read, lines)
+
     def _print_news(self, trial: TrialView) -> None:
         for view in self._wanted(trial):
             if view.number not in self._tails:
                 self._print_head(view)
-            self._print_lines(self._tail(trial, view).lines(ended=view.reason is not None))
+            self._print_lines(self._lines(trial, view, ended=view.reason is not None))
 
     def _nothing_more(self, trial: TrialView) -> bool:
         chosen = [view for view in trial.attempts if view.number == self._attempt]
@@ -133,9 +113,14 @@ class LogPrinter:
     def _wanted(self, trial: TrialView) -> list[AttemptView]:
         return [view for view in trial.attempts if self._attempt in (None, view.number)]
 
-    def _tail(self, trial: TrialView, view: AttemptView) -> Tail:
+    def _lines(self, trial: TrialView, view: AttemptView, *, ended: bool) -> Iterator[str]:
+        """Return the lines that an attempt's log has gained, cleaned.
+
+        Its tail is made on the first call, not on the first line: it marks the attempt as seen.
+        """
         directory = self._home.attempt(trial.study, trial.number, view.number)
-        return self._tails.setdefault(view.number, Tail(directory / "log.txt"))
+        tail = self._tails.setdefault(view.number, logs.Tail(directory / logs.NAME))
+        return map(_visible, tail.lines(ended=ended))
 
     def _print_head(self, view: AttemptView) -> None:
         whence = f" from step {view.resume_step}" if view.resume_step else ""
@@ -167,5 +152,4 @@ def _last(
 
 
 def _visible(line: bytes) -> str:
-    shown = line.rstrip(b"\r")
-    return text.clean(shown[shown.rfind(b"\r") + 1 :].decode("utf-8", errors="replace"), keep="\t")
+    return text.clean(line.decode("utf-8", errors="replace"), keep="\t")

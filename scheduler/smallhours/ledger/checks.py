@@ -9,9 +9,10 @@ from typing import Literal
 
 from smallhours.core import facts as f
 from smallhours.core import guards
+from smallhours.core.model import Study, Trial
 from smallhours.core.reasons import Diverged, Reason, RuleCut, RungCut
 from smallhours.core.rule import RuleFactory
-from smallhours.core.state import State, Study, Trial
+from smallhours.core.state import State
 from smallhours.core.trial import Role
 from smallhours.errors import LedgerError
 from smallhours.ledger import rows

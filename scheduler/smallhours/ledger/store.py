@@ -7,17 +7,22 @@ import errno
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
 from smallhours.core import facts as f
+from smallhours.core.state import State
 from smallhours.errors import LedgerError
-from smallhours.ledger import rows
+from smallhours.ledger import parts, rows
 from smallhours.ledger.rows import Entry
 
 #: Kept on disk to be given back when the disk is full, so that the end itself can be recorded.
 _RESERVE_BYTES = 8 * 2**20
+
+#: The pages of a ledger up to this size are checked at every start (2 s a GB); of a larger one only
+#: where the last session did not end in good order.
+_CHECKED_BYTES = 512 * 2**20
 
 _INSERT_EVENT = f"INSERT INTO event ({rows.EVENT_COLUMNS}) VALUES ({','.join('?' * 12)})"
 _INSERT_REPORT = f"INSERT INTO report ({rows.REPORT_COLUMNS}) VALUES ({','.join('?' * 10)})"
@@ -91,6 +96,55 @@ class Ledger:
         """
         return read_all(self._db)
 
+    def rebuild(self, state: State, requests: Collection[str]) -> int:
+        """Bring a fresh state up to date, without what closed studies are made of.
+
+        Every row that is read is checked, and the rows are counted; `smallhours verify` checks
+        those that are not read.
+
+        Args:
+            state: Nothing has been applied to it. Studies that are left out are marked.
+            requests: Ids of the requests that may still lie in the inbox.
+
+        Returns:
+            How many facts were read.
+
+        Raises:
+            LedgerError: a row is damaged or missing.
+        """
+        read = 0
+        try:
+            closed = parts.closed(self._db)
+            if closed:
+                parts.check_count(self._db, self._seq)
+            entries = parts.read_without(self._db, closed, requests) if closed else self.replay()
+            for entry in entries:
+                state.apply(entry.fact, entry.mono)
+                read += 1
+        except sqlite3.DatabaseError as error:
+            raise LedgerError(f"the ledger is damaged: {error}") from error
+        for number in closed:
+            state.studies[number].loaded = False
+        return read
+
+    def load(self, state: State, study: int) -> None:
+        """Take in what a study is made of that `rebuild` left out; does nothing where it is there.
+
+        Raises:
+            LedgerError: a row is damaged.
+        """
+        known = state.studies.get(study)
+        if known is None or known.loaded:
+            return
+        stored = ((entry.fact, entry.mono) for entry in parts.read_study(self._db, study))
+        # What was appended since the last commit is of the study as well.
+        pending = [
+            (entry.fact, entry.mono)
+            for entry in self._pending
+            if getattr(entry.fact, "study", None) == study
+        ]
+        state.load([*stored, *pending])  # all of it is read, or nothing is taken in
+
     def close(self) -> None:
         """Commit, let go of the lock; the ledger is one file again (no WAL left)."""
         try:
@@ -108,7 +162,9 @@ class Ledger:
             if db.execute("PRAGMA user_version").fetchone()[0] == 0:
                 _create(db)
             check_version(db, self._path)
-            _check_pages(db, self._path)
+            large = self._path.stat().st_size > _CHECKED_BYTES
+            if not (large and parts.ended_well(db)):
+                _check_pages(db, self._path)
         except sqlite3.DatabaseError as error:
             db.close()
             raise LedgerError(f"{self._path} can't be opened: {error}") from error
