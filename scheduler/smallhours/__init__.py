@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from smallhours.space import Choice, Float, Int
-    from smallhours.study import Median, Study
+    from smallhours.study import Asha, Median, Study
     from smallhours.worker.trial import ReportError, Trial, TrialStopped
 
-__all__ = ["Choice", "Float", "Int", "Median", "ReportError", "Study", "Trial", "TrialStopped"]
+__all__ = [
+    "Asha", "Choice", "Float", "Int", "Median", "ReportError", "Study", "Trial", "TrialStopped",
+]  # fmt: skip
 
 #: Where each public name lives; imported on first use, so that commands start quickly.
 _HOMES = {
+    "Asha": "smallhours.study",
     "Choice": "smallhours.space",
     "Float": "smallhours.space",
     "Int": "smallhours.space",

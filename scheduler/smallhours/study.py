@@ -5,16 +5,14 @@ from __future__ import annotations
 import copy
 import inspect
 import itertools
-import math
-import re
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 from smallhours import samplers
 from smallhours.errors import StudyFileError
-from smallhours.hints import did_you_mean, expected, study_name_problem
+from smallhours.hints import did_you_mean, study_name_problem
 from smallhours.space import (
     Choice,
     Dimension,
@@ -28,13 +26,8 @@ from smallhours.space import (
     check_params,
     name_problem,
 )
+from smallhours.study_keys import Keys
 
-_BYTES = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?i?B)?\s*", re.IGNORECASE)
-_UNITS = {"b": 1} | {
-    f"{letter}{suffix}": base**power
-    for power, letter in enumerate("kmgt", start=1)
-    for suffix, base in (("b", 1000), ("ib", 1024))
-}
 #: What a key that must be given may look like.
 _EXAMPLES = {
     "name": '"wine"',
@@ -46,8 +39,12 @@ _EXAMPLES = {
     "steps": "40, how often a whole trial reports",
 }
 _GOALS = ("minimize", "maximize")
+#: Priorities that a study may name (`core.spec.Priority`, which workers don't import).
+PRIORITIES = ("urgent", "normal", "low")
 #: Rules that a study may name (`rules.RULES`, which workers don't import).
-STOPPING = ("median", "none")
+STOPPING = ("asha", "median", "none")
+#: Samplers that a study may name (`samplers.SAMPLERS`).
+SamplerName: TypeAlias = Literal["tpe", "random", "qmc", "cmaes", "gp", "grid"]
 #: Numbers the studies of a file in the order they are written.
 _POSITIONS = itertools.count()
 
@@ -67,7 +64,26 @@ class Median:
     startup: int = 5
 
 
-class Study:
+@dataclass(frozen=True, slots=True)
+class Asha:
+    """Stop a trial at a rung where it is not among the best 1/`eta` of those that came there.
+
+    The rungs are at steps `grace`, `grace * eta`, `grace * eta**2` and so on. Fast, and riskier
+    than the median: `docs/rules.md` has the measured risk.
+
+    Attributes:
+        eta: One in so many goes on, and each rung is so many times as far as the one before.
+        grace: The first rung: nothing is stopped before this step.
+        cutoff: How the value to reach is found: ``"quantile"``, as Ray Tune does it, or
+            ``"rank"``, as Optuna does it.
+    """
+
+    eta: int = 3
+    grace: int = 3
+    cutoff: Literal["quantile", "rank"] = "quantile"
+
+
+class Study(Keys):
     """One question, with everything that is needed to answer it overnight.
 
     Args:
@@ -95,6 +111,11 @@ class Study:
         diverged_at: A metric beyond this (in the worse direction) is divergence; None: only NaN
             and infinity are.
         retries: How often a crashed, hung or lost trial is tried again.
+        priority: ``"urgent"`` goes before all others, which are paused for it; ``"low"`` runs
+            where nobody else wants the place.
+        weight: Its share of the machine, beside the others of its priority.
+        hours: When it may run, local time: ``"22:00-07:00"``, ``"mon-fri 18:00-08:00"``, or
+            several; empty: always.
 
     Raises:
         StudyFileError: a key is unknown, missing, or has a value that it can't have.
@@ -118,8 +139,8 @@ class Study:
         baseline: Mapping[str, ParamValue],
         trials: int,
         steps: int,
-        stopping: Literal["median", "none"] | Median = "median",
-        sampler: Literal["tpe", "random"] | Mapping[str, Any] = "tpe",
+        stopping: Literal["asha", "median", "none"] | Asha | Median = "median",
+        sampler: SamplerName | Mapping[str, Any] = "tpe",
         seed: int = 0,
         confirm: int = 0,
         hang_s: float | None = None,
@@ -129,9 +150,11 @@ class Study:
         memory_bytes: int | str | None = None,
         diverged_at: float | None = None,
         retries: int = 1,
+        priority: Literal["urgent", "normal", "low"] = "normal",
+        weight: float = 1.0,
+        hours: str | Sequence[str] = (),
     ) -> None:
-        self.file = sys._getframe(1).f_code.co_filename
-        self.name = name
+        super().__init__(sys._getframe(1).f_code.co_filename, name)
         self.position = next(_POSITIONS)
         self.train_function: Callable[[Any], object] | None = None
         self.prepare_function: Callable[[], object] | None = None
@@ -150,8 +173,8 @@ class Study:
             "baseline": dict(self._baseline),
             "trials": self._whole("trials", trials, 1),
             "steps": self._whole("steps", steps, 1),
-            "stopping": self._stopping(stopping),
-            "sampler": self._sampler(sampler),
+            "stopping": self._stopping(stopping, steps),
+            "sampler": self._sampler(sampler, dimensions, trials),
             "seed": self._whole("seed", seed, 0),
             "confirm": self._whole("confirm", confirm, 0),
             "hang_s": self._seconds("hang_s", hang_s),
@@ -161,6 +184,9 @@ class Study:
             "memory_bytes": self._bytes(memory_bytes),
             "diverged_at": self._limit("diverged_at", diverged_at),
             "retries": self._whole("retries", retries, 0),
+            "priority": self._one_of("priority", priority, PRIORITIES),
+            "weight": self._weight(weight),
+            "hours": self._hours(hours),
         }
 
     def __repr__(self) -> str:
@@ -214,10 +240,6 @@ class Study:
             return check_params(self._dimensions, merged)
         except SpaceError as error:
             raise self.error(f"params.{error.key}", error.message) from None
-
-    def error(self, key: str, message: str) -> StudyFileError:
-        """Return the error that says what is wrong with one key of this study."""
-        return StudyFileError(self.file, f"{self.name}.{key}", message)
 
     def _check_name(self, name: object) -> None:
         problem = study_name_problem(name)
@@ -299,55 +321,7 @@ class Study:
             raise self.error("metric", "'step' is the first argument of trial.report()")
         return value
 
-    def _text(self, key: str, value: object) -> str:
-        if not isinstance(value, str):
-            raise self.error(key, f"expected text, got {value!r}")
-        return value
-
-    def _one_of(self, key: str, value: object, known: Collection[str]) -> str:
-        if not isinstance(value, str) or value not in known:
-            raise self.error(key, expected(value, known))
-        return value
-
-    def _whole(self, key: str, value: object, least: int) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**63:
-            raise self.error(key, f"expected a whole number, {least} or more, got {value!r}")
-        return value
-
-    def _limit(self, key: str, value: object) -> float | None:
-        if value is None:
-            return None
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not math.isfinite(value)
-        ):
-            raise self.error(key, f"expected a finite number or None, got {value!r}")
-        return float(value)
-
-    def _seconds(self, key: str, value: object) -> float | None:
-        seconds = self._limit(key, value)
-        if seconds is not None and seconds <= 0:
-            raise self.error(key, f"expected seconds above 0, or None, got {value!r}")
-        return seconds
-
-    def _interval(self, key: str, value: object) -> float:
-        seconds = self._limit(key, value)
-        if seconds is None or seconds < 0:
-            raise self.error(key, f"expected seconds, 0 or more, got {value!r}")
-        return seconds
-
-    def _bytes(self, value: object) -> int | None:
-        if value is None:
-            return None
-        match = _BYTES.fullmatch(value) if isinstance(value, str) else None
-        if match:
-            value = int(float(match[1]) * _UNITS[(match[2] or "B").lower()])
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise self.error("memory_bytes", f'expected bytes or text like "2 GiB", got {value!r}')
-        return value
-
-    def _stopping(self, value: object) -> dict[str, Any]:
+    def _stopping(self, value: object, steps: int) -> dict[str, Any]:
         if isinstance(value, Median):
             self._whole("stopping.warmup", value.warmup, 0)
             self._whole("stopping.startup", value.startup, 1)
@@ -355,20 +329,48 @@ class Study:
                 "rule": "median",
                 "options": {"warmup": float(value.warmup), "startup": float(value.startup)},
             }
+        if isinstance(value, Asha):
+            return {"rule": "asha", "options": self._asha(value, steps)}
         if not isinstance(value, str):
-            raise self.error("stopping", f'expected "median", "none" or Median(...), got {value!r}')
-        rule = self._one_of("stopping", value, STOPPING)
-        return self._stopping(Median()) if rule == "median" else {"rule": rule, "options": {}}
+            raise self.error(
+                "stopping",
+                f'expected "asha", "median", "none", Asha(...) or Median(...), got {value!r}',
+            )
+        match self._one_of("stopping", value, STOPPING):
+            case "asha":
+                return self._stopping(Asha(), steps)
+            case "median":
+                return self._stopping(Median(), steps)
+            case rule:
+                return {"rule": rule, "options": {}}
 
-    def _sampler(self, value: object) -> dict[str, Any]:
+    def _asha(self, asha: Asha, steps: int) -> dict[str, float]:
+        eta = self._whole("stopping.eta", asha.eta, 2)
+        grace = self._whole("stopping.grace", asha.grace, 1)
+        if grace >= steps:
+            raise self.error(
+                "stopping.grace",
+                f"expected less than the study's {steps} steps, got {grace}: nothing would ever be"
+                " stopped",
+            )
+        cutoff = self._one_of("stopping.cutoff", asha.cutoff, ("quantile", "rank"))
+        return {"eta": float(eta), "grace": float(grace), "ranked": float(cutoff == "rank")}
+
+    def _sampler(
+        self, value: object, space: list[dict[str, Any]] | None, trials: int
+    ) -> dict[str, Any]:
         if not isinstance(value, Mapping):
-            return {"name": self._one_of("sampler", value, samplers.SAMPLERS), "options": {}}
+            value = {"name": self._one_of("sampler", value, samplers.SAMPLERS)}
         if "name" not in value:
             raise self.error("sampler", 'a dict needs the key "name" beside the options')
         options = {key: option for key, option in value.items() if key != "name"}
         wrong = samplers.problem(value["name"], options)
         if wrong is not None:
             raise self.error(f"sampler.{wrong[0]}", wrong[1])
+        axes = None if space is None else [samplers.plain(data) for data in space]
+        wrong = samplers.misfit(value["name"], options, axes, self._baseline, trials)
+        if wrong is not None:
+            raise self.error(*wrong)
         return {"name": value["name"], "options": options}
 
 

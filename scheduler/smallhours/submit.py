@@ -9,6 +9,7 @@ import select
 import signal
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,7 @@ from smallhours.core.spec import StudySpec
 from smallhours.errors import StudyFileError, UsageError
 from smallhours.hints import did_you_mean, study_name_problem
 from smallhours.paths import Home
+from smallhours.progress import working
 
 #: How long a study file may take to be imported.
 LOAD_LIMIT_S = 30.0
@@ -76,7 +78,8 @@ def load(path: Path) -> Loaded:
         raise StudyFileError(str(path), "", f"there is no such file{_nearest(path)}")
     if source.suffix != ".py":
         raise StudyFileError(str(path), "", "a study is a Python file, its name ends in .py")
-    answer = _run_loader(path, source)
+    with working(f"loading {path.name}"):
+        answer = _run_loader(path, source)
     if answer.error is not None:
         error = answer.error
         message = error.get("message", "")
@@ -95,7 +98,12 @@ def load(path: Path) -> Loaded:
 
 
 def add(
-    home: Home, path: Path, *, replace: bool = False, rename: str | None = None
+    home: Home,
+    path: Path,
+    *,
+    replace: bool = False,
+    rename: str | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> tuple[Loaded, list[Added]]:
     """Ask the engine to add every study of a file.
 
@@ -104,6 +112,7 @@ def add(
         path: The study file.
         replace: Retire studies of the same names that differ, instead of refusing.
         rename: Another name for the file's only study.
+        changes: Fields of every study's spec that are other than the file says.
 
     Returns:
         What was loaded, and one request for each study.
@@ -122,6 +131,7 @@ def add(
         if problem:
             raise UsageError(f"--as: {problem}")
         specs = (msgspec.structs.replace(specs[0], name=rename),)
+    specs = tuple(msgspec.structs.replace(spec, **(changes or {})) for spec in specs)
     home.prepare()
     copied = study_code.take(home, loaded.folder, loaded.files)
     added = []

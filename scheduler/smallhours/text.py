@@ -9,13 +9,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple, TextIO, TypeAlias
 
-Tone: TypeAlias = Literal["bold", "dim", "green", "red", "yellow"]
+Tone: TypeAlias = Literal["bold", "dim", "green", "cyan", "yellow", "magenta", "red"]
+#: What a colour stands for; it always goes with a word that says so.
+Kind: TypeAlias = Literal["done", "running", "waiting", "stopped", "failed"]
 
 #: Longest piece of other people's text that is shown in one go, in characters.
 LONGEST: Final = 4096
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _FORBIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_CODES: Mapping[Tone, str] = {"bold": "1", "dim": "2", "green": "32", "red": "31", "yellow": "33"}
+_CODES: Mapping[Tone, str] = {
+    "bold": "1",
+    "dim": "2",
+    "green": "32",
+    "cyan": "36",
+    "yellow": "33",
+    "magenta": "35",
+    "red": "31",
+}
+#: The five hues.
+HUES: Final[Mapping[Kind, Tone]] = {
+    "done": "green",
+    "running": "cyan",
+    "waiting": "yellow",
+    "stopped": "magenta",
+    "failed": "red",
+}
 #: A column of a table is never cut below this.
 _NARROWEST = 10
 _BARS = "▁▂▃▄▅▆▇█"
@@ -29,6 +47,11 @@ class Toned(NamedTuple):
 
 
 Piece: TypeAlias = str | Toned
+
+
+def of_kind(text: str, kind: Kind | None) -> Piece:
+    """Return a text in the colour of what it says; None: it says none of these things."""
+    return text if kind is None else Toned(text, HUES[kind])
 
 
 def clean(text: str, limit: int = LONGEST, keep: str = "") -> str:
@@ -158,6 +181,14 @@ def moment(at: float | None, day: bool = True) -> str:
     from time import localtime, strftime
 
     return strftime("%Y-%m-%d %H:%M:%S" if day else "%H:%M:%S", localtime(at))
+
+
+def clock(at: float, now: float) -> str:
+    """Return a wall time as clocks show it, with its date where that is not within a day."""
+    from time import localtime, strftime
+
+    near = abs(at - now) < 86_400
+    return strftime("%H:%M" if near else "%Y-%m-%d %H:%M", localtime(at))
 
 
 def value(param: bool | float | str | None) -> str:
@@ -301,8 +332,26 @@ def _text(piece: Piece) -> str:
 
 
 def _wants_colour(out: TextIO) -> bool:
-    """Say whether colour is wanted: a terminal, no ``NO_COLOR``, not a dumb one."""
-    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    """Say whether colour is wanted, by the conventions that Python itself keeps.
+
+    ``NO_COLOR`` goes first, then ``FORCE_COLOR`` and ``CLICOLOR_FORCE`` (for files and pipes, never
+    for text that is collected to be put into JSON), then what the terminal can do.
+    """
+    environment = os.environ.get
+    if environment("NO_COLOR"):
+        return False
+    if environment("FORCE_COLOR") or environment("CLICOLOR_FORCE", "0") not in ("", "0"):
+        return _is_file(out)
+    return out.isatty() and environment("TERM") != "dumb"
+
+
+def _is_file(out: TextIO) -> bool:
+    """Say whether what is written goes somewhere outside this process."""
+    try:
+        out.fileno()
+    except OSError:
+        return False
+    return True
 
 
 def _width(out: TextIO) -> int:

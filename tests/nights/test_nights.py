@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from smallhours import rules
-from smallhours.backends.simulated import SimulatedBackend, Timeline
+from smallhours.backends.simulated import SimulatedBackend
 from smallhours.backends.simulation import RandomSuggester, Recorded, Simulation, Suggester
+from smallhours.backends.timeline import Timeline
 from smallhours.backends.workload import (
     Dies,
     Hangs,
@@ -27,6 +28,7 @@ from smallhours.core import actions as a
 from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core.machine import Machine
+from smallhours.core.model import Study
 from smallhours.core.reasons import (
     Budget,
     Cancelled,
@@ -38,7 +40,7 @@ from smallhours.core.reasons import (
     tag,
 )
 from smallhours.core.spec import Dimension, Goal, Params, Stopping, StudySpec
-from smallhours.core.state import State, Study
+from smallhours.core.state import State
 from smallhours.core.trial import AttemptKey, Role
 from smallhours.search import PastTrial, Search
 from smallhours.search_thread import history_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,8 +13,9 @@ import msgspec
 import pytest
 
 from fakes.ledgers import record_small_night
-from smallhours import cli, processes
+from smallhours import cli, processes, verbs
 from smallhours.clock import boot_id
+from smallhours.core.facts import StudyEnded
 from smallhours.errors import EngineError, LedgerError, NotFoundError, UsageError
 from smallhours.paths import Home
 
@@ -37,12 +39,12 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     return errors
 
 
-def test_without_arguments_the_five_most_used_commands_are_named(
+def test_without_arguments_the_most_used_commands_are_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert cli.main([]) == 0
     printed = capsys.readouterr().out
-    for verb in ("run", "resume", "show", "best", "why"):
+    for verb in ("run", "add", "resume", "status", "show", "best", "why"):
         assert f"smallhours {verb}" in printed
     assert len(printed.splitlines()) < 15
 
@@ -53,7 +55,9 @@ def test_without_arguments_the_five_most_used_commands_are_named(
         ("shwo", "did you mean 'show'?"),
         ("resum", "did you mean 'resume'?"),
         ("wine.py", "did you mean `smallhours run wine.py`?"),
-        ("xyzzy", "there are run, resume"),
+        ("kill", "did you mean 'cancel'?"),
+        ("wine/3", "did you mean `smallhours show wine/3`?"),
+        ("xyzzy", "there are run, start"),
     ],
 )
 def test_an_unknown_command_is_answered_with_the_nearest(
@@ -79,6 +83,95 @@ def test_a_wrong_command_line_is_one_sentence_and_exit_2(
     assert len(message.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (UsageError("that is wrong"), 2, "that is wrong"),
+        (LedgerError("that is \x1b wrong"), 4, "that is \x1b wrong"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (RuntimeError("should not be"), 70, "an error of smallhours' own"),
+    ],
+)
+def test_an_error_with_json_is_an_object_with_the_exit_code(
+    failing: list[BaseException],
+    error: BaseException,
+    code: int,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failing.append(error)
+    assert cli.main(["doctor", "--json"]) == code
+    captured = capsys.readouterr()
+    answer = json.loads(captured.out)
+    assert (answer["ok"], answer["exit"]) == (False, code)
+    assert answer["text"].startswith(said)
+    assert said == "interrupted" or captured.err.startswith("smallhours: ")
+
+
+@pytest.mark.parametrize("arguments", [["stop", "--nwo", "--json"], ["shwo", "--json"]])
+def test_a_wrong_command_line_with_json_is_an_object(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["ok"], answer["exit"]) == (False, 2)
+    assert "did you mean" in answer["text"]
+
+
+def test_what_a_command_says_is_wrapped_in_json(
+    state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert cli.main(["stop", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"ok": True, "exit": 0, "text": "nothing is running"}
+    assert captured.err == ""
+    record_small_night(state).close()
+    assert cli.main(["cancel", "wine/0", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["text"].startswith("wine/0 is over")
+
+
+def test_what_was_said_before_an_error_is_not_lost_with_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(home: Home, *, now: bool) -> int:
+        print("stopping ...")
+        raise EngineError("it does not end")
+
+    monkeypatch.setattr("smallhours.commands.stop.stop", stop)
+    assert cli.main(["stop", "--json"]) == 3
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"ok": False, "exit": 3, "text": "it does not end"}
+    assert captured.err == "stopping ...\nsmallhours: it does not end\n"
+
+
+def test_with_json_nobody_is_asked(
+    state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    night = record_small_night(state)
+    night.add(StudyEnded(study=1, outcome="cancelled", winner=None))
+    night.close()
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    assert cli.main(["rm", "wine", "--json"]) == 2
+    assert "add --yes" in json.loads(capsys.readouterr().out)["text"]
+
+
+def test_a_log_is_printed_as_json_attempt_by_attempt(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    night = record_small_night(state)
+    night.log(2, b"one\ntwo\x1b[31m\n")
+    night.close()
+    assert cli.main(["log", "wine/2", "--json", "-n", "1"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer == {
+        "trial": "wine/2",
+        "state": "ended",
+        "attempts": [{"number": 1, "lines": ["two\N{REPLACEMENT CHARACTER}[31m"]}],
+    }
+    assert cli.main(["log", "wine/2", "--json", "-f"]) == 2
+
+
 def test_help_documents_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     printed = capsys.readouterr().out
@@ -87,7 +180,7 @@ def test_help_documents_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_help_of_every_command_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
-    for verb in cli.VERBS:
+    for verb in verbs.NAMES:
         assert cli.main([verb, "--help"]) == 0
         assert len(capsys.readouterr().out.splitlines()) >= 4
 
@@ -197,12 +290,24 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("arguments", [["show"], ["why", "wine/1"], ["best", "wine"], ["stop"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["show"],
+        ["why", "wine/1"],
+        ["best", "wine"],
+        ["log", "wine/1"],
+        ["ls"],
+        ["status"],
+        ["stop"],
+        ["__complete", "show", ""],
+    ],
+)
 def test_commands_that_print_load_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys; from smallhours.cli import main; main(sys.argv[1:]);"
-        "print(sorted({'rich', 'torch', 'ray', 'optuna', 'numpy', 'subprocess', 'asyncio'}"
-        " & set(sys.modules)))"
+        "print(sorted({'rich', 'torch', 'ray', 'optuna', 'numpy', 'subprocess', 'asyncio',"
+        " 'threading'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"
@@ -230,7 +335,7 @@ def file(tmp_path: Path) -> Path:
 def test_an_engine_that_dies_at_its_start_is_exit_3_with_its_last_words(
     state: Path, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def start(home: Home) -> subprocess.Popen[bytes]:
+    def start(home: Home, *, stay: bool) -> subprocess.Popen[bytes]:
         home.log.write_text("something else\nno such device\n")
         return subprocess.Popen(["false"])
 
@@ -310,8 +415,6 @@ def test_doctor_finds_the_state_directory_that_others_can_write_to(
 
 
 def test_doctor_prints_json(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import json
-
     state.mkdir(mode=0o700)
     code = cli.main(["doctor", "--json"])
     answer = json.loads(capsys.readouterr().out)

@@ -79,6 +79,15 @@ def test_a_median_cut_says_what_was_compared_and_what_it_saved() -> None:
     )
 
 
+def test_a_cut_at_a_rung_says_its_place_there_and_what_was_needed() -> None:
+    assert sentences(ALL_REASONS[1], ABOUT) == (
+        "wine/17 was stopped at step 9 of 40 by the ASHA rule. Its val_loss there, 0.9, was in"
+        " place 7 of the 9 trials that had come to rung 2 by then; to go on it had to be 0.5 or"
+        " better. Stopping it saved 31 steps, about 1.2 s."
+    )
+    assert ("set by", "wine/3 0.4, wine/5 0.5", "") in evidence(ALL_REASONS[1], "wine")
+
+
 def test_an_exception_names_the_others_that_failed_at_the_same_place() -> None:
     said = sentences(ALL_REASONS[6], ABOUT._replace(alike=("wine/3", "wine/5")))
     assert "ValueError: bad width (in wine.py:12 in train)" in said

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fakes.ledgers import ALL_REASONS, Recording, record_small_night
+from smallhours import logs
 from smallhours.commands import log as log_page
 from smallhours.commands import read
 from smallhours.core import facts as f
@@ -489,9 +490,9 @@ def test_a_trial_without_a_log_is_no_error(night: Recording) -> None:
 def test_a_progress_bar_longer_than_a_chunk_is_read_to_its_last_state(tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
     path.write_bytes(b"".join(b"\rstep %d" % n for n in range(40_000)) + b"\ndone")
-    tail = log_page.Tail(path)
-    assert list(tail.lines(ended=False)) == ["step 39999"]
-    assert list(tail.lines(ended=True)) == ["done"]
+    tail = logs.Tail(path)
+    assert list(tail.lines(ended=False)) == [b"step 39999"]
+    assert list(tail.lines(ended=True)) == [b"done"]
 
 
 def test_a_followed_log_goes_on_until_the_trial_is_over(night: Recording) -> None:

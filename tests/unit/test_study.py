@@ -7,9 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from smallhours import Choice, Float, Int, Median, Study
-from smallhours.core.spec import StudySpec
+from smallhours import Asha, Choice, Float, Int, Median, Study, rules
+from smallhours.core.spec import Priority, StudySpec
 from smallhours.errors import StudyFileError
+from smallhours.rules.asha import AshaRule
+from smallhours.study import PRIORITIES
 
 
 def _study(**changes: Any) -> Study:
@@ -44,6 +46,38 @@ def test_the_spec_is_what_the_core_reads() -> None:
     assert msgspec.json.decode(msgspec.json.encode(spec), type=StudySpec) == spec
 
 
+def test_a_place_in_the_queue_is_read() -> None:
+    study = _study(priority="urgent", weight=3, hours=["22:00-07:00", "sat-sun 00:00-24:00"])
+    spec = msgspec.convert(study.spec(), StudySpec, strict=True)
+    assert (spec.priority, spec.weight) == (Priority.URGENT, 3.0)
+    assert spec.hours == ("22:00-07:00", "sat-sun 00:00-24:00")
+
+
+def test_a_single_window_needs_no_list() -> None:
+    assert _study(hours="22:00-07:00").spec()["hours"] == ["22:00-07:00"]
+
+
+def test_the_priorities_are_those_of_the_core() -> None:
+    for priority in Priority:
+        assert _study(priority=priority.value).spec()["priority"] == priority
+    assert set(PRIORITIES) == set(Priority)
+
+
+@pytest.mark.parametrize(
+    ("stopping", "options"),
+    [
+        ("asha", {"eta": 3.0, "grace": 3.0, "ranked": 0.0}),
+        (Asha(eta=4, grace=1, cutoff="rank"), {"eta": 4.0, "grace": 1.0, "ranked": 1.0}),
+    ],
+)
+def test_the_core_makes_the_asha_rule_that_the_study_asks_for(
+    stopping: Any, options: dict[str, float]
+) -> None:
+    spec = msgspec.convert(_study(stopping=stopping).spec(), StudySpec, strict=True)
+    assert (spec.stopping.rule, spec.stopping.options) == ("asha", options)
+    assert isinstance(rules.make(spec), AshaRule)
+
+
 def test_every_key_of_the_core_s_spec_is_given_and_defaults_agree() -> None:
     spec = _study().spec()
     assert set(spec) == set(StudySpec.__struct_fields__)
@@ -66,6 +100,16 @@ def test_every_key_of_the_core_s_spec_is_given_and_defaults_agree() -> None:
         ({"score": "lst"}, "digits.score", "did you mean 'last'?"),
         ({"metric": ""}, "digits.metric", "the name of a reported metric"),
         ({"metric": "step"}, "digits.metric", "first argument"),
+        ({"priority": "urgnt"}, "digits.priority", "got 'urgnt'; did you mean 'urgent'?"),
+        ({"priority": 1}, "digits.priority", 'expected "low" or "normal" or "urgent", got 1'),
+        ({"weight": 0}, "digits.weight", "above 0, 1000 at most, got 0"),
+        ({"weight": 1e4}, "digits.weight", "1000 at most"),
+        ({"weight": float("nan")}, "digits.weight", "a finite number"),
+        ({"weight": None}, "digits.weight", "got None"),
+        ({"hours": ["22-07"]}, "digits.hours", "got '22-07'"),
+        ({"hours": ["22:00-07:00", 7]}, "digits.hours", "got 7"),
+        ({"hours": "mon-xyz 22:00-07:00"}, "digits.hours", "there is no day 'xyz'"),
+        ({"hours": 22}, "digits.hours", "got 22"),
         ({"trials": 0}, "digits.trials", "1 or more"),
         ({"trials": 2.0}, "digits.trials", "1 or more"),
         ({"steps": True}, "digits.steps", "1 or more"),
@@ -74,8 +118,15 @@ def test_every_key_of_the_core_s_spec_is_given_and_defaults_agree() -> None:
         ({"checkpoint_every_s": None}, "digits.checkpoint_every_s", "0 or more"),
         ({"diverged_at": float("nan")}, "digits.diverged_at", "finite"),
         ({"memory_bytes": "2 gallons"}, "digits.memory_bytes", "2 GiB"),
-        ({"stopping": "asha"}, "digits.stopping", '"median" or "none"'),
+        ({"stopping": "hyperband"}, "digits.stopping", '"asha" or "median" or "none"'),
         ({"stopping": Median(warmup=-1)}, "digits.stopping.warmup", "0 or more"),
+        ({"stopping": Asha(eta=1)}, "digits.stopping.eta", "2 or more"),
+        ({"stopping": Asha(eta=2.5)}, "digits.stopping.eta", "a whole number"),
+        ({"stopping": Asha(grace=0)}, "digits.stopping.grace", "1 or more"),
+        ({"stopping": Asha(grace=9)}, "digits.stopping.grace", "less than the study's 9 steps"),
+        ({"stopping": "asha", "steps": 3}, "digits.stopping.grace", "nothing would ever"),
+        ({"stopping": Asha(cutoff="rnk")}, "digits.stopping.cutoff", "did you mean 'rank'?"),
+        ({"stopping": Asha}, "digits.stopping", '"asha", "median", "none", Asha(...)'),
         ({"sampler": "random_"}, "digits.sampler", "did you mean 'random'?"),
         ({"sampler": {"n": 1}}, "digits.sampler", '"name"'),
         ({"sampler": {"name": "tpe", "gamma": max}}, "digits.sampler.gamma", "no such option"),

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import io
+import re
 import unicodedata
+from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -111,18 +114,74 @@ def test_nothing_hostile_passes_a_page() -> None:
 
 @pytest.mark.parametrize(
     ("environment", "coloured"),
-    [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False)],
+    [
+        ({}, True),
+        ({"NO_COLOR": "1"}, False),
+        ({"NO_COLOR": ""}, True),
+        ({"TERM": "dumb"}, False),
+    ],
 )
 def test_colour_follows_the_conventions(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], coloured: bool
 ) -> None:
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setenv("TERM", "xterm")
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+    _only(monkeypatch, environment)
     out = Terminal()
     Page(out, width=80).line(Toned("x", "red"))
     assert out.getvalue() == ("\x1b[31mx\x1b[0m\n" if coloured else "x\n")
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [
+        ({}, False),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"FORCE_COLOR": ""}, False),
+        ({"CLICOLOR_FORCE": "1", "TERM": "dumb"}, True),
+        ({"CLICOLOR_FORCE": "0"}, False),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+    ],
+)
+def test_a_pipe_gets_colour_only_where_it_is_forced(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    environment: dict[str, str],
+    coloured: bool,
+) -> None:
+    _only(monkeypatch, environment)
+    with (tmp_path / "out").open("w") as out:
+        Page(out).line(Toned("x", "red"))
+    assert ("\x1b" in (tmp_path / "out").read_text()) is coloured
+
+
+def test_text_that_is_collected_is_never_coloured(monkeypatch: pytest.MonkeyPatch) -> None:
+    _only(monkeypatch, {"FORCE_COLOR": "1"})
+    out = io.StringIO()
+    Page(out).line(Toned("x", "red"))
+    assert out.getvalue() == "x\n"
+
+
+def _only(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
+    """Have only these of the variables that say something about colour."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"TERM": "xterm", **environment}.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_every_kind_has_a_hue_of_its_own() -> None:
+    assert len(set(text.HUES.values())) == len(get_args(text.Kind)) == 5
+    assert text.of_kind("paused", "waiting") == Toned("paused", "yellow")
+    assert text.of_kind("retired", None) == "retired"
+
+
+def test_a_table_is_as_wide_with_colours_as_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    _only(monkeypatch, {})
+    rows = [(Toned("wine/1", "bold"), Toned("running", "cyan"), "3"), ("w/2", "waits", "14")]
+    plain, coloured = io.StringIO(), Terminal()
+    for out in (plain, coloured):
+        Page(out, width=40).table(("trial", "state", "n"), rows, right="  r")
+    assert "\x1b[36mrunning" in coloured.getvalue()
+    assert re.sub(r"\x1b\[\d+m", "", coloured.getvalue()) == plain.getvalue()
 
 
 def test_a_file_gets_no_colour() -> None:

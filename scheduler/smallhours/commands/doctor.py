@@ -5,30 +5,23 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import sqlite3
-import stat
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal, TextIO, TypeAlias
+from typing import TextIO
 
-from smallhours import processes
-from smallhours.commands import documents
-from smallhours.errors import SmallhoursError
-from smallhours.ledger.store import open_to_read
+from smallhours import logind, processes, settings
+from smallhours.commands import doctor_state, documents
+from smallhours.commands.finding import Finding, Verdict
+from smallhours.errors import UsageError
 from smallhours.paths import Home
+from smallhours.progress import working
 from smallhours.text import Page, Toned, clean, count, listing, size
-
-#: ``note``: worth knowing, and no fault.
-Verdict: TypeAlias = Literal["ok", "note", "wrong"]
 
 _PYTHON = (3, 11)
 _NEEDED = {"ray": (2, 59), "optuna": (5, 0), "torch": (2, 6)}
-#: Checkpoints, logs and Ray's own files of a night.
-_DISK_BYTES = 2 * 2**30
 _MEMORY_BYTES = 2 * 2**30
 #: Ray's sockets lie below the session's directory, and a socket's path has at most 107 characters.
 _SESSION_LENGTH = 43
@@ -37,17 +30,6 @@ _MARKS: dict[Verdict, Toned] = {
     "note": Toned("note", "yellow"),
     "wrong": Toned("WRONG", "red"),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What one check found."""
-
-    what: str
-    verdict: Verdict
-    found: str
-    #: What to do about it; empty: nothing.
-    do: str = ""
 
 
 def doctor(home: Home, *, as_json: bool, out: TextIO) -> int:
@@ -61,7 +43,8 @@ def doctor(home: Home, *, as_json: bool, out: TextIO) -> int:
     Returns:
         The exit code: 1 where something is wrong.
     """
-    findings = list(examine(home))
+    with working("looking at this machine", quiet=as_json):
+        findings = list(examine(home))
     wrong = [finding.what for finding in findings if finding.verdict == "wrong"]
     if as_json:
         documents.write(out, {"fit": not wrong, "findings": findings})
@@ -79,8 +62,10 @@ def examine(home: Home) -> Iterator[Finding]:
     yield _cores()
     yield _memory()
     yield _gpu()
-    yield from _state(home)
+    yield from _settings(home)
     yield _sockets()
+    yield _logout()
+    yield _sleep()
     yield _engine(home)
     yield _leftovers()
 
@@ -200,67 +185,45 @@ def _gpu() -> Finding:
     )
 
 
-def _state(home: Home) -> Iterator[Finding]:
-    """Check the state directory, the room it has, and the ledger in it."""
-    if not home.root.exists():
-        yield Finding(what="state", verdict="ok", found=f"{home.root} (not there yet)")
-    else:
-        yield _directory(home.root)
-    yield _room(home.root)
-    if home.ledger.exists():
-        yield _ledger(home)
-
-
-def _directory(root: Path) -> Finding:
-    info = root.stat()
-    mode = stat.S_IMODE(info.st_mode)
-    found = f"{root} (mode {mode:04o})"
-    if info.st_uid != os.getuid():
-        return Finding(
-            what="state",
-            verdict="wrong",
-            found=f"{found} belongs to another user",
-            do="set SMALLHOURS_HOME to a directory of your own",
-        )
-    if mode & 0o077:
-        writable = bool(mode & 0o022)
-        return Finding(
-            what="state",
-            verdict="wrong" if writable else "note",
-            found=f"{found}: others can {'write' if writable else 'look'} there",
-            do=f"chmod 700 {root}",
-        )
-    return Finding(what="state", verdict="ok", found=found)
-
-
-def _room(root: Path) -> Finding:
-    there = next(path for path in (root, *root.parents) if path.exists())
-    free = shutil.disk_usage(there).free
-    if free < _DISK_BYTES:
-        return Finding(
-            what="disk",
-            verdict="wrong",
-            found=f"{size(free)} free",
-            do=f"make room, or set SMALLHOURS_HOME to another disk: checkpoints and logs need"
-            f" {size(_DISK_BYTES)} at least",
-        )
-    return Finding(what="disk", verdict="ok", found=f"{size(free)} free")
-
-
-def _ledger(home: Home) -> Finding:
-    found = size(home.ledger.stat().st_size)
-    mend = "nothing was changed; copy it aside, and see what `smallhours verify` says"
+def _settings(home: Home) -> Iterator[Finding]:
+    """Check the settings file, then the state directory with what it grants."""
+    budget_bytes = None
+    where = settings.path()
     try:
-        database = open_to_read(home.ledger)
-        try:
-            answer = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
-        finally:
-            database.close()
-    except (SmallhoursError, sqlite3.Error) as error:
-        return Finding(what="ledger", verdict="wrong", found=clean(str(error)), do=mend)
-    if answer != "ok":
-        return Finding(what="ledger", verdict="wrong", found=clean(answer), do=mend)
-    return Finding(what="ledger", verdict="ok", found=f"{found}, its pages are sound")
+        budget_bytes = settings.read(where).checkpoint_bytes
+        found = str(where) if where.exists() else f"{where} (not there: all as usual)"
+        yield Finding(what="settings", verdict="ok", found=found)
+    except UsageError as error:
+        do = "mend it: nothing is started with it, and a running engine keeps what it had"
+        yield Finding(what="settings", verdict="wrong", found=clean(str(error)), do=do)
+    yield from doctor_state.examine(home, budget_bytes)
+
+
+def _logout() -> Finding:
+    """Check whether a logout would end the night."""
+    kills = logind.kills_at_logout()
+    if not kills:
+        found = "no logind that could end processes" if kills is None else "ends no processes"
+        return Finding(what="logout", verdict="ok", found=found)
+    if logind.in_service():
+        return Finding(what="logout", verdict="ok", found="ends no services, and this is one")
+    found = "ends your processes (KillUserProcesses=yes)"
+    do = "have systemd run the queue: `smallhours service install`"
+    if not logind.lingers():
+        do += ", and `loginctl enable-linger`"
+    return Finding(what="logout", verdict="note", found=found, do=do)
+
+
+def _sleep() -> Finding:
+    """Check whether suspending can be held up while trials run."""
+    if shutil.which("systemd-inhibit") and Path("/run/systemd/system").is_dir():
+        return Finding(what="sleep", verdict="ok", found="is put off while trials run")
+    return Finding(
+        what="sleep",
+        verdict="note",
+        found="can't be put off: there is no systemd-inhibit, or no systemd that it could ask",
+        do="if this machine goes to sleep by itself, turn that off for the night",
+    )
 
 
 def _sockets() -> Finding:

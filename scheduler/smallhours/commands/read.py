@@ -119,16 +119,20 @@ def log(
     *,
     target: str,
     out: TextIO,
+    as_json: bool = False,
     follow: bool = False,
     lines: int | None = None,
     attempt: int | None = None,
 ) -> int:
     """Print what a trial wrote, attempt by attempt.
 
+    JSON: trial, state and ``attempts``, each with number and lines.
+
     Args:
         home: The state directory.
         target: The trial.
         out: Where to print.
+        as_json: Print JSON; what is added later can't be followed then.
         follow: Go on as it grows, until the trial is over.
         lines: Only so many lines, the last ones; None: all.
         attempt: Of this attempt only; None: of all.
@@ -137,10 +141,12 @@ def log(
         The exit code.
 
     Raises:
-        UsageError: the target is a study, or the trial has no such attempt.
+        UsageError: the target is a study, the trial has no such attempt, or JSON is to be followed.
     """
     from smallhours.commands import log as page
 
+    if as_json and follow:
+        raise UsageError("`log` with --json prints what there is: it can't --follow")
     with Snapshot(home) as snapshot:
         found = snapshot.resolve(target)
         if found.trial is None:
@@ -150,6 +156,9 @@ def log(
         if attempt is not None and attempt not in {a.number for a in trial.attempts}:
             raise UsageError(f"{trial.name} has no attempt {attempt}; it has {len(trial.attempts)}")
         printer = page.LogPrinter(snapshot, home, out, attempt=attempt)
+        if as_json:
+            printer.write_json(trial, lines=lines)
+            return 0
         printer.print(trial, lines=lines, unfinished=not follow)
         if follow:
             printer.follow(trial)

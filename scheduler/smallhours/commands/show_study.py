@@ -5,21 +5,26 @@ from __future__ import annotations
 from typing import TextIO
 
 from smallhours import text
+from smallhours.core.reasons import tag
 from smallhours.core.trial import Role, TrialState
-from smallhours.explain import WORDS, in_brief
+from smallhours.explain import WORDS, in_brief, kind
 from smallhours.snapshot import Effort, EngineView, Snapshot, StudyView, TrialView, Waiting
 from smallhours.snapshot.compare import against_baseline
-from smallhours.text import Page, Piece, Toned, count, duration, number
+from smallhours.text import Page, Piece, Toned, count, duration, number, of_kind
 
 #: Trials in the table of the best ones, and of those that are not over.
 _LISTED = 10
 #: Columns for how a trial ended, at most: its parameters are wanted, too.
 _BRIEF = 32
-_STATE_TONES: dict[str, text.Tone] = {
-    "running": "green",
-    "halted": "red",
-    "waiting": "yellow",
-    "retired": "dim",
+#: What the colour of a state says.
+_KINDS: dict[str, text.Kind] = {
+    "running": "running",
+    "halted": "failed",
+    "paused": "waiting",
+    "waiting": "waiting",
+    "done": "done",
+    "cancelled": "stopped",
+    "budget": "stopped",
 }
 _WAITING = {
     "place": "for a free place",
@@ -46,8 +51,10 @@ def state_words(study: StudyView) -> str:
 
 
 def overview(snapshot: Snapshot, *, as_json: bool, out: TextIO) -> None:
-    """Print every study on a line."""
-    engine, studies = snapshot.engine(), snapshot.studies()
+    """Print every study on a line, but for those that were archived or removed."""
+    engine, heads = snapshot.engine(), snapshot.heads()
+    listed = [head.id for head in heads if not (head.archived or head.removed)]
+    studies = [snapshot.study(study) for study in listed]
     if as_json:
         from smallhours.commands import documents
 
@@ -66,6 +73,8 @@ def overview(snapshot: Snapshot, *, as_json: bool, out: TextIO) -> None:
         shrink=(3, 0),
         indent=0,
     )
+    if aside := len(heads) - len(listed):
+        page.line(Toned(f"... and {count(aside, 'study', 'studies')} put away: `ls --all`", "dim"))
     page.line()
     page.line(Toned(_engine_words(engine, any(study.open for study in studies)), "dim"))
 
@@ -80,15 +89,18 @@ def study(snapshot: Snapshot, study_id: int, *, as_json: bool, out: TextIO) -> N
         return
     page = Page(out)
     state = state_words(view)
-    page.line(Toned(view.name, "bold"), "  ", _toned(state, view.state))
+    page.line(
+        Toned(view.name, "bold"), "  ", of_kind(state, _KINDS.get(view.outcome or view.state))
+    )
     page.line()
     page.pairs(_facts(view, snapshot.effort(view)))
     if view.reasons:
         page.line()
-        page.line("How trials ended", indent=2)
+        page.line(Toned("How trials ended", "bold"), indent=2)
         for reason, words in WORDS.items():
             if reason in view.reasons:
-                page.line(f"{len(view.reasons[reason]):>6}  {words}", indent=2)
+                ended = of_kind(words, kind(reason))
+                page.line(f"{len(view.reasons[reason]):>6}  ", ended, indent=2)
     _print_trials(page, snapshot, view)
     _print_open(page, snapshot, view)
 
@@ -96,15 +108,11 @@ def study(snapshot: Snapshot, study_id: int, *, as_json: bool, out: TextIO) -> N
 def _line(study: StudyView, effort: Effort) -> tuple[Piece, ...]:
     return (
         Toned(study.name, "bold"),
-        _toned(state_words(study), study.state),
+        of_kind(state_words(study), _KINDS.get(study.outcome or study.state)),
         f"{study.ended}/{study.spec.trials}",
         against_baseline(study),
         duration(effort.seconds),
     )
-
-
-def _toned(words: str, state: str) -> Piece:
-    return Toned(words, _STATE_TONES[state]) if state in _STATE_TONES else words
 
 
 def _engine_words(engine: EngineView, open_trials: bool) -> str:
@@ -185,7 +193,7 @@ def _print_trials(page: Page, snapshot: Snapshot, view: StudyView) -> None:
         for trial in ranked + others
     ]
     page.line()
-    page.line("Trials, best first", indent=2)
+    page.line(Toned("Trials, best first", "bold"), indent=2)
     page.table(
         ("rank", "trial", view.spec.metric, "steps", "how it ended", "parameters"),
         rows,
@@ -206,10 +214,11 @@ def _print_trials(page: Page, snapshot: Snapshot, view: StudyView) -> None:
 
 
 def _trial_row(trial: TrialView, place: str) -> tuple[Piece, ...]:
+    ended: Piece
     if trial.reason is None or place != "–":
         ended = "completed" if trial.role is Role.SEARCH else f"completed ({trial.role.value})"
     else:
-        ended = text.fit(in_brief(trial.reason), _BRIEF)
+        ended = of_kind(text.fit(in_brief(trial.reason), _BRIEF), kind(tag(trial.reason)))
     return (
         place,
         trial.name,
@@ -227,26 +236,29 @@ def _print_open(page: Page, snapshot: Snapshot, view: StudyView) -> None:
     trials = [snapshot.trial(view.id, trial) for trial in view.open[: 2 * _LISTED]]
     trials.sort(key=lambda trial: trial.state is TrialState.QUEUED)
     page.line()
-    page.line("Running and waiting", indent=2)
-    rows = [(trial.name, _toned(*_doing(trial)[:2]), _doing(trial)[2]) for trial in trials]
-    page.table(("trial", "state", ""), rows[:_LISTED], shrink=(2, 0))
+    page.line(Toned("Running and waiting", "bold"), indent=2)
+    rows: list[tuple[Piece, ...]] = []
+    for trial in trials[:_LISTED]:
+        state, words = _doing(trial)
+        rows.append((trial.name, of_kind(state, _KINDS.get(state, "waiting")), words))
+    page.table(("trial", "state", ""), rows, shrink=(2, 0))
     if len(view.open) > _LISTED:
         page.line(Toned(f"... and {len(view.open) - _LISTED} more", "dim"), indent=2)
 
 
-def _doing(trial: TrialView) -> tuple[str, str, str]:
-    """Return a trial's state, its tone's name, and what it does."""
+def _doing(trial: TrialView) -> tuple[str, str]:
+    """Return a trial's state, and what it does."""
     if trial.waiting is not None:
-        return "waiting", "waiting", waiting_words(trial.waiting)
+        return "waiting", waiting_words(trial.waiting)
     attempt = trial.attempts[-1]
     spent = duration(attempt.seconds)
     if trial.state is TrialState.STARTING:
-        return "starting", "running", f"its process starts, for {spent}"
+        return "starting", f"its process starts, for {spent}"
     reached = f"step {trial.last_step}, {number(trial.score)}" if trial.curve else "no report yet"
     if trial.state is TrialState.STOPPING:
         why = f": {in_brief(attempt.intent)}" if attempt.intent else ""
-        return "stopping", "waiting", f"{reached}{why}"
-    return "running", "running", f"{reached}, for {spent}"
+        return "stopping", f"{reached}{why}"
+    return "running", f"{reached}, for {spent}"
 
 
 _AT_REST = (TrialState.QUEUED, TrialState.ENDED)

@@ -7,11 +7,12 @@ from typing import TextIO
 
 from smallhours import text
 from smallhours.commands.show_study import waiting_words
+from smallhours.core.reasons import tag
 from smallhours.core.spec import Goal
 from smallhours.core.trial import Role, TrialState
-from smallhours.explain import in_brief
+from smallhours.explain import in_brief, kind
 from smallhours.snapshot import AttemptView, Snapshot, StudyView, TrialView
-from smallhours.text import Page, Piece, Toned, count, duration, number, size
+from smallhours.text import Page, Piece, Toned, count, duration, number, of_kind, size
 
 
 def trial(snapshot: Snapshot, study_id: int, number_: int, *, as_json: bool, out: TextIO) -> None:
@@ -28,7 +29,7 @@ def trial(snapshot: Snapshot, study_id: int, number_: int, *, as_json: bool, out
     page.line()
     page.pairs(_facts(view, study))
     page.line()
-    page.line("Parameters", indent=2)
+    page.line(Toned("Parameters", "bold"), indent=2)
     page.pairs([(name, text.value(value)) for name, value in view.params.items()], indent=4)
     _print_attempts(page, view)
     _print_curve(page, view, study)
@@ -39,10 +40,10 @@ def trial(snapshot: Snapshot, study_id: int, number_: int, *, as_json: bool, out
 
 def _state(view: TrialView) -> Piece:
     if view.state is TrialState.ENDED and view.reason is not None:
-        return in_brief(view.reason)
+        return of_kind(in_brief(view.reason), kind(tag(view.reason)))
     if view.waiting is not None:
-        return Toned(f"waits {waiting_words(view.waiting)}", "yellow")
-    return Toned(view.state.value, "green")
+        return of_kind(f"waits {waiting_words(view.waiting)}", "waiting")
+    return of_kind(view.state.value, "running")
 
 
 def _facts(view: TrialView, study: StudyView) -> list[tuple[str, str]]:
@@ -76,7 +77,7 @@ def _print_attempts(page: Page, view: TrialView) -> None:
     if not view.attempts:
         return
     page.line()
-    page.line("Attempts", indent=2)
+    page.line(Toned("Attempts", "bold"), indent=2)
     # The day is said once where all is of one day: how it ended needs the room.
     days = {text.moment(attempt.started_at)[:10] for attempt in view.attempts}
     page.table(
@@ -94,13 +95,14 @@ def _print_attempts(page: Page, view: TrialView) -> None:
             )
 
 
-def _attempt(attempt: AttemptView, view: TrialView, *, day: bool) -> tuple[str, ...]:
+def _attempt(attempt: AttemptView, view: TrialView, *, day: bool) -> tuple[Piece, ...]:
+    ended: Piece
     if attempt.reason is not None:
-        ended = in_brief(attempt.reason)
+        ended = of_kind(in_brief(attempt.reason), kind(tag(attempt.reason)))
     elif view.state is TrialState.QUEUED:
         ended = "cut off with the engine"
     else:
-        ended = "runs"
+        ended = of_kind("runs", "running")
     return (
         str(attempt.number),
         text.moment(attempt.started_at, day=day),
@@ -118,7 +120,7 @@ def _print_curve(page: Page, view: TrialView, study: StudyView) -> None:
     steps, values = list(view.curve), list(view.curve.values())
     known = [(value, step) for step, value in view.curve.items() if math.isfinite(value)]
     page.line()
-    page.line(f"{study.spec.metric} by step", indent=2)
+    page.line(Toned(f"{study.spec.metric} by step", "bold"), indent=2)
     page.line(text.sparkline(values, min(60, page.width - 4)), indent=4)
     said = f"{number(values[0])} at step {steps[0]}, {number(values[-1])} at step {steps[-1]}"
     if known:
@@ -131,7 +133,7 @@ def _print_checkpoints(page: Page, view: TrialView) -> None:
     if not view.checkpoints:
         return
     page.line()
-    page.line("Checkpoints", indent=2)
+    page.line(Toned("Checkpoints", "bold"), indent=2)
     for saved in view.checkpoints:
         missing = "" if saved.path.is_dir() else "  (missing)"
         page.line(

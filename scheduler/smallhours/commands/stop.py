@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import sys
-
 from smallhours import inbox, processes
+from smallhours.commands import asking
 from smallhours.core.reasons import Interrupted
 from smallhours.core.trial import TrialState
 from smallhours.errors import EngineError
 from smallhours.paths import Home
-from smallhours.snapshot import Snapshot, Target
-from smallhours.text import clean, count, listing
+from smallhours.progress import working
+from smallhours.snapshot import Snapshot
+from smallhours.snapshot.studies import Head
+from smallhours.text import count, listing
 
 #: A checkpoint, a grace for `finally` blocks, and Ray's own end may all take their time.
 _STOP_LIMIT_S = 120.0
-_ANSWER_LIMIT_S = 10.0
 
 
 def stop(home: Home, *, now: bool = False) -> int:
@@ -43,7 +41,9 @@ def stop(home: Home, *, now: bool = False) -> int:
     inbox.submit(home, "stop", {"now": now, "cause": "stop"})
     if not now and any(study.running for study in seen.studies.values()):
         print("stopping: running trials may save a checkpoint first ...", flush=True)
-    if not processes.wait_until_gone(engine, _STOP_LIMIT_S):
+    with working("waiting for the engine to end"):
+        gone = processes.wait_until_gone(engine, _STOP_LIMIT_S)
+    if not gone:
         raise EngineError(
             f"the engine (process {engine.pid}) does not end; `smallhours stop --now` waits for no"
             f" checkpoint, {home.log} says what it does"
@@ -74,40 +74,19 @@ def cancel(home: Home, target: str) -> int:
     """
     with Snapshot(home) as snapshot:
         found = snapshot.resolve(target)
-        over = _over(snapshot, found)
+        head = snapshot.head(found.study)
+        name = head.name if found.trial is None else f"{head.name}/{found.trial}"
+        over = _over(snapshot, head, found.trial)
     if over:
         print(f"{over}: there is nothing to cancel")
         return 0
-    request = inbox.submit(
-        home, "cancel", {"study": found.study, "trial": found.trial, "by": _who()}
-    )
-    if processes.owner(home) is None:
-        print("no engine is running: it will be cancelled when one is, with `smallhours resume`")
-        return 0
-    answer = inbox.wait_for_answer(home, request, _ANSWER_LIMIT_S)
-    if answer is None:
-        raise EngineError(f"the engine has not answered yet; {home.log} says what it does")
-    ok, text = answer
-    print(clean(text), file=sys.stdout if ok else sys.stderr)
-    return 0 if ok else 2
+    body = {"study": found.study, "trial": found.trial, "by": asking.who()}
+    return asking.ask(home, "cancel", body, f"{name} will be cancelled: {asking.WAITS}")
 
 
-def _over(snapshot: Snapshot, found: Target) -> str:
+def _over(snapshot: Snapshot, head: Head, trial: int | None) -> str:
     """Return what a study or a trial that can't be cancelled any more is; empty: it can."""
-    study = snapshot.study(found.study)
-    if found.trial is None:
-        return f"{study.name} is over" if study.outcome is not None and not study.open else ""
-    trial = snapshot.trial(found.study, found.trial)
-    return f"{trial.name} is over" if trial.state is TrialState.ENDED else ""
-
-
-def _who() -> str:
-    """Return who asks, and from which terminal."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = f"uid {os.getuid()}"
-    try:
-        return f"{user}@{os.ttyname(0).removeprefix('/dev/')}"
-    except OSError:
-        return user
+    if trial is None:
+        return asking.over(head)
+    view = snapshot.trial(head.id, trial)
+    return f"{view.name} is over" if view.state is TrialState.ENDED else ""

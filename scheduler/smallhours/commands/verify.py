@@ -13,6 +13,7 @@ from smallhours.ledger.checks import Finding
 from smallhours.ledger.store import open_to_read
 from smallhours.paths import Home
 from smallhours.processes import owner
+from smallhours.progress import working
 from smallhours.text import Page, count, duration
 from smallhours.worker.checkpoint import BadCheckpointError
 from smallhours.worker.checkpoint import verify as verify_checkpoint
@@ -37,12 +38,14 @@ def verify(home: Home, *, as_json: bool, out: TextIO) -> int:
     running = owner(home) is not None
     db = open_to_read(home.ledger)
     try:
-        report = checks.check(db, rules.make, running=running)
+        with working("checking the ledger", quiet=as_json):
+            report = checks.check(db, rules.make, running=running)
     finally:
         db.close()
     checkpoints = 0
     if report.state is not None:
-        checkpoints, bad = _check_checkpoints(home, report.state, running=running)
+        with working("checking the checkpoints", quiet=as_json):
+            checkpoints, bad = _check_checkpoints(home, report.state, running=running)
         report.findings += bad
     seconds = time.monotonic() - begun
     if as_json:

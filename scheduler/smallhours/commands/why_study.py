@@ -6,9 +6,9 @@ from typing import TextIO
 
 from smallhours.commands.best import claim
 from smallhours.core.trial import TrialState
-from smallhours.explain import GROUPS, WORDS
+from smallhours.explain import GROUPS, WORDS, kind
 from smallhours.snapshot import FailureGroup, Snapshot, StudyView
-from smallhours.text import Page, Toned, clean, count, duration, listing, moment
+from smallhours.text import Page, Toned, clean, count, duration, listing, moment, of_kind
 
 
 def why(snapshot: Snapshot, study_id: int, *, as_json: bool, out: TextIO) -> None:
@@ -76,11 +76,11 @@ def _print_group(page: Page, study: StudyView, group: str, reasons: tuple[str, .
         return
     trials = sum(len(study.reasons[reason]) for reason in present)
     page.line()
-    page.line(f"{trials} {group}")
+    page.line(Toned(f"{trials} {group}", "bold"))
     rows = [
         (
             str(len(study.reasons[reason])),
-            WORDS[reason],
+            of_kind(WORDS[reason], kind(reason)),
             Toned(listing([study.trial_name(n) for n in study.reasons[reason]], 5), "dim"),
         )
         for reason in present

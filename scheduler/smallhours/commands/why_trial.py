@@ -34,7 +34,7 @@ def why(snapshot: Snapshot, study_id: int, number_: int, *, as_json: bool, out: 
     items = evidence(trial.reason, study.name) if trial.reason else []
     if items:
         page.line()
-        page.line(_evidence_title(trial))
+        page.line(Toned(_evidence_title(trial), "bold"))
         page.pairs([(item.label, item.text) for item in items])
     for item in items:
         if item.block:

@@ -2,6 +2,6 @@
 
 from smallhours.explain.evidence import Item, evidence
 from smallhours.explain.sentences import About, sentences
-from smallhours.explain.words import GROUPS, WORDS, in_brief
+from smallhours.explain.words import GROUPS, WORDS, in_brief, kind
 
-__all__ = ["GROUPS", "WORDS", "About", "Item", "evidence", "in_brief", "sentences"]
+__all__ = ["GROUPS", "WORDS", "About", "Item", "evidence", "in_brief", "kind", "sentences"]

@@ -6,7 +6,7 @@ import signal as signals
 from typing import Final, assert_never
 
 from smallhours.core import reasons as r
-from smallhours.text import clean, duration, number
+from smallhours.text import Kind, clean, duration, number
 
 #: What a count of ended trials is called, in the order of the groups.
 WORDS: Final[dict[str, str]] = {
@@ -37,6 +37,18 @@ GROUPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("taken off by operator or machine", ("cancelled", "interrupted", "paused")),
     ("lost, which is a bug of smallhours: please report it", ("lost",)),
 )
+#: What a reason's colour says, for those that are not of a failure.
+_KINDS: Final[dict[str, Kind]] = {
+    "completed": "done",
+    "rung_cut": "stopped",
+    "rule_cut": "stopped",
+    "diverged": "stopped",
+    "budget": "stopped",
+    "refused": "stopped",
+    "cancelled": "stopped",
+    "interrupted": "waiting",
+    "paused": "waiting",
+}
 CAUSES: Final[dict[str, str]] = {
     "ctrl-c": "Ctrl-C was pressed",
     "sigterm": "the engine was told to end (SIGTERM)",
@@ -55,8 +67,13 @@ PAUSERS: Final[dict[str, str]] = {
     "rule": "by the rule",
     "clock": "because of the time of day",
     "heat": "because the device was too hot",
-    "study": "because its study was paused",
+    "study": "for another study",
 }
+
+
+def kind(name: str) -> Kind:
+    """Return what the colour of a reason, given by its name, says."""
+    return _KINDS.get(name, "failed")
 
 
 def signal_name(number_: int) -> str:

@@ -16,6 +16,7 @@ from smallhours.core.reasons import Failure
 from smallhours.core.trial import Role
 from smallhours.paths import Home
 from smallhours.processes import owner, supervisor_lives
+from smallhours.snapshot import now as _now
 from smallhours.snapshot import studies as _studies
 from smallhours.snapshot import trials as _trials
 from smallhours.snapshot.names import Target, resolve
@@ -26,7 +27,9 @@ from smallhours.snapshot.views import (
     Effort,
     EngineView,
     FailureGroup,
+    Place,
     Rivals,
+    RunView,
     Spread,
     Standing,
     StudyView,
@@ -36,8 +39,9 @@ from smallhours.snapshot.views import (
 )
 
 __all__ = [
-    "AttemptView", "CheckpointView", "Effort", "EngineView", "FailureGroup", "Rivals", "Snapshot",
-    "Spread", "Standing", "StudyView", "Target", "TrialRow", "TrialView", "Waiting",
+    "AttemptView", "CheckpointView", "Effort", "EngineView", "FailureGroup", "Place", "Rivals",
+    "RunView", "Snapshot", "Spread", "Standing", "StudyView", "Target", "TrialRow", "TrialView",
+    "Waiting",
 ]  # fmt: skip
 
 _CREATED = msgspec.json.Decoder(f.TrialCreated)
@@ -94,10 +98,14 @@ class Snapshot:
         """
         return resolve(self._source, text, self._heads)
 
+    def head(self, study: int) -> _studies.Head:
+        """Return what is known of a study without its trials."""
+        return self._heads[study]
+
     def names(self) -> list[str]:
         """Return the names of all studies that have not been put aside, oldest first."""
         heads = self._heads.values()
-        return [head.name for head in heads if not head.retired]
+        return [head.name for head in heads if not head.nameless]
 
     def studies(self) -> list[StudyView]:
         """Return all studies, oldest first, retired ones included."""
@@ -110,6 +118,20 @@ class Snapshot:
             self._heads[study],
             engine_runs=self._engine.running,
         )
+
+    def running(self) -> list[RunView]:
+        """Return all trials that have a living attempt, first the one that started first."""
+        if not self._engine.running:
+            return []
+        return _now.running(self._source, self._heads.values(), self._engine.started_at or 0.0)
+
+    def latest(self, most: int) -> list[tuple[float, f.Fact]]:
+        """Return what happened last that is worth a line, oldest first, with its wall time."""
+        return _now.latest(self._source, most)
+
+    def heads(self) -> list[_studies.Head]:
+        """Return what is known of all studies without their trials, oldest first."""
+        return list(self._heads.values())
 
     def effort(self, study: StudyView) -> Effort:
         """Return what a study's trials took, and what stopping them early spared."""

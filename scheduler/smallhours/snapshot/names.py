@@ -55,14 +55,14 @@ def study_named(text: str, heads: Iterable[Head]) -> Head:
     found = {head.name: head for head in heads}
     if text in found:
         return found[text]
-    # A retired study is meant only where its id is given: its name is another's now.
+    # A study that was put aside is meant only where its id is given.
     meant = [
         head
         for name, head in found.items()
         if (
             f"{head.spec.name}@{head.id}" == text
             if "@" in text
-            else bool(text) and not head.retired and name.startswith(text)
+            else bool(text) and not head.nameless and name.startswith(text)
         )
     ]
     if len(meant) == 1:

@@ -13,7 +13,7 @@ from smallhours.core import facts as f
 from smallhours.core.spec import Goal, StoredNumber, StudySpec
 from smallhours.core.trial import Role, TrialState
 from smallhours.snapshot.source import Source
-from smallhours.snapshot.views import Effort, Spread, Standing, StudyView, Then
+from smallhours.snapshot.views import Effort, Place, Spread, Standing, StudyView, Then
 
 #: Reasons after which a trial is always over; after the others, the fact says what comes.
 _OVER = frozenset(
@@ -23,7 +23,8 @@ _OVER = frozenset(
 _SAVING = ("rung_cut", "rule_cut")
 _HEADS = (
     "SELECT at, body FROM event WHERE kind IN ('study_added', 'study_amended', 'study_retired',"
-    " 'study_ended', 'study_halted', 'study_released') AND seq <= ? ORDER BY seq"
+    " 'study_ended', 'study_halted', 'study_paused', 'study_released', 'study_moved',"
+    " 'study_archived', 'study_removed') AND seq <= ? ORDER BY seq"
 )
 # Numbers are given out in order, but a trial is created when its parameters are known.
 _COUNTED = (
@@ -70,17 +71,38 @@ class Head(msgspec.Struct):
     spec: StudySpec
     source: str
     added_at: float
+    #: Its place in the queue.
+    place: Place
     retired: bool = False
     ended: f.StudyEnded | None = None
     ended_at: float | None = None
     halted: f.StudyHalted | None = None
+    paused: f.StudyPaused | None = None
+    archived: bool = False
+    removed: bool = False
     #: The smallest number of trials that any version of the study asked for.
     fewest_trials: int = 0
 
     @property
     def name(self) -> str:
         """The study's name as people type it."""
-        return f"{self.spec.name}@{self.id}" if self.retired else self.spec.name
+        return f"{self.spec.name}@{self.id}" if self.nameless else self.spec.name
+
+    @property
+    def nameless(self) -> bool:
+        """Whether its name is another's, or may be: it is meant only where its id is given."""
+        return self.retired or self.removed
+
+    def take(self, spec: StudySpec) -> None:
+        """Take what the file asks for now; what `move` changed stays where that is as before."""
+        place, old = self.place, self.spec
+        self.place = msgspec.structs.replace(
+            place,
+            priority=place.priority if spec.priority == old.priority else spec.priority,
+            weight=place.weight if spec.weight == old.weight else spec.weight,
+            hours=place.hours if spec.hours == old.hours else spec.hours,
+        )
+        self.spec = spec
 
 
 class End(NamedTuple):
@@ -117,11 +139,13 @@ def heads(source: Source) -> dict[int, Head]:
     for at, body in source.rows(_HEADS, source.upto):
         match source.fact(body):
             case f.StudyAdded() as fact:
-                head = found[fact.study] = Head(fact.study, fact.spec, fact.source, at)
+                place = Place.of(fact.spec, float(fact.study))
+                head = found[fact.study] = Head(fact.study, fact.spec, fact.source, at, place)
                 head.fewest_trials = fact.spec.trials
             case f.StudyAmended() as fact:
                 head = found[fact.study]
-                head.spec, head.ended, head.ended_at = fact.spec, None, None
+                head.take(fact.spec)
+                head.ended, head.ended_at, head.archived = None, None, False
                 head.fewest_trials = min(head.fewest_trials, fact.spec.trials)
             case f.StudyRetired() as fact:
                 found[fact.study].retired = True
@@ -130,7 +154,15 @@ def heads(source: Source) -> dict[int, Head]:
             case f.StudyHalted() as fact:
                 found[fact.study].halted = fact
             case f.StudyReleased() as fact:
-                found[fact.study].halted = None
+                found[fact.study].halted = found[fact.study].paused = None
+            case f.StudyPaused() as fact:
+                found[fact.study].paused = fact
+            case f.StudyMoved() as fact:
+                found[fact.study].place = Place(fact.priority, fact.weight, fact.hours, fact.place)
+            case f.StudyArchived() as fact:
+                found[fact.study].archived = True
+            case f.StudyRemoved() as fact:
+                found[fact.study].removed = True
             case _:
                 pass
     return found
@@ -145,6 +177,11 @@ def view(source: Source, head: Head, *, engine_runs: bool) -> StudyView:
         engine_runs: Whether attempts that have no end are alive.
     """
     return _Tally(source, head, engine_runs=engine_runs).view()
+
+
+def unended(source: Source, study: int) -> dict[int, float]:
+    """Return a study's trials whose latest attempt has no end, with the time it started."""
+    return dict(source.rows(_UNENDED, study, source.upto))
 
 
 def effort(source: Source, study: StudyView, now: float) -> Effort:
@@ -174,7 +211,7 @@ class _Tally:
         self._engine_runs = engine_runs
         of_study = (head.id, source.upto)
         #: Trials whose latest attempt has no end, with the time it started.
-        self._unended: dict[int, float] = dict(source.rows(_UNENDED, *of_study))
+        self._unended = unended(source, head.id)
         self._started_at: float | None = source.rows(_FIRST_START, *of_study)[0][0]
         self._ends = self._read_ends()
         self._over = self._read_over()
@@ -202,6 +239,10 @@ class _Tally:
             state=self._state(),
             outcome=head.ended.outcome if head.ended else None,
             halted=head.halted.sentence if head.halted else "",
+            paused_by=head.paused.by if head.paused else "",
+            archived=head.archived,
+            removed=head.removed,
+            place=head.place,
             added_at=head.added_at,
             started_at=self._started_at,
             running_since=self._unended if self._engine_runs else {},
@@ -217,7 +258,7 @@ class _Tally:
             baseline=self._standing(0) if self._open or over else None,
         )
 
-    def _state(self) -> Literal["waiting", "running", "halted", "ended", "retired"]:
+    def _state(self) -> Literal["waiting", "running", "halted", "paused", "ended", "retired"]:
         alive = any(self._states[state] for state in _LIVING.values())
         if self._head.ended:
             return "ended"
@@ -225,7 +266,9 @@ class _Tally:
             return "running"
         if self._head.retired:
             return "retired"
-        return "halted" if self._head.halted else "waiting"
+        if self._head.halted:
+            return "halted"
+        return "paused" if self._head.paused else "waiting"
 
     def _read_ends(self) -> dict[int, End]:
         """Return each trial's latest end."""

@@ -13,6 +13,11 @@ from smallhours.snapshot.source import Source
 from smallhours.snapshot.studies import Head
 from smallhours.snapshot.views import AttemptView, CheckpointView, Then, TrialView, Waiting
 
+# When the checkpoints of a study were deleted all together, last.
+_EMPTIED = (
+    "SELECT max(seq) FROM event WHERE kind IN ('study_archived', 'study_removed') AND study = ?"
+    " AND seq <= ?"
+)
 _METRICS = msgspec.json.Decoder(dict[str, StoredNumber])
 
 
@@ -104,8 +109,9 @@ def view(
 
 def _read(source: Source, home: Home, study: int, number: int) -> _Story:
     story: _Story | None = None
-    for at, body in source.rows(
-        "SELECT at, body FROM event WHERE study = ? AND trial = ? AND seq <= ? ORDER BY seq",
+    emptied = source.rows(_EMPTIED, study, source.upto)[0][0] or 0
+    for seq, at, body in source.rows(
+        "SELECT seq, at, body FROM event WHERE study = ? AND trial = ? AND seq <= ? ORDER BY seq",
         study,
         number,
         source.upto,
@@ -113,7 +119,7 @@ def _read(source: Source, home: Home, study: int, number: int) -> _Story:
         fact = source.fact(body)
         if isinstance(fact, f.TrialCreated):
             story = _Story(fact)
-        elif story is not None:
+        elif story is not None and not (isinstance(fact, f.CheckpointSaved) and seq < emptied):
             _take_in(story, fact, at, home)
     assert story is not None, "a trial's first fact is its creation"
     return story

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from smallhours.core.reasons import Reason
-from smallhours.core.spec import Params, StudySpec
+from smallhours.core.spec import Params, Priority, StudySpec
 from smallhours.core.trial import Role, TrialState
 
 #: ``over``: the trial stays as it is; else it is run again, or goes on.
@@ -57,6 +57,22 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     confirmations: int
 
 
+class Place(msgspec.Struct, frozen=True):
+    """A study's place in the queue, as its file asks for it or as somebody moved it."""
+
+    priority: Priority
+    weight: float
+    #: When it may run, local time; empty: always.
+    hours: tuple[str, ...]
+    #: Among those of its priority: least goes first.
+    place: float
+
+    @classmethod
+    def of(cls, spec: StudySpec, place: float) -> Place:
+        """Return the place that the study's file asks for."""
+        return cls(spec.priority, spec.weight, spec.hours, place)
+
+
 class StudyView(msgspec.Struct, frozen=True, kw_only=True):
     """A study and where it stands."""
 
@@ -65,11 +81,17 @@ class StudyView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     spec: StudySpec
     source: str
-    state: Literal["waiting", "running", "halted", "ended", "retired"]
+    state: Literal["waiting", "running", "halted", "paused", "ended", "retired"]
     #: How it ended; None: it has not.
     outcome: Literal["done", "cancelled", "budget"] | None
     #: Why it is halted, in words; empty: it is not.
     halted: str
+    #: Who paused it; empty: nobody has.
+    paused_by: str
+    #: Whether it was put out of the way, and whether its files are gone too.
+    archived: bool
+    removed: bool
+    place: Place
     added_at: float
     #: First start of a trial; None: none yet.
     started_at: float | None
@@ -111,6 +133,29 @@ class Effort(msgspec.Struct, frozen=True, kw_only=True):
     def seconds_saved(self) -> float:
         """Seconds that the steps saved would have taken, at the study's mean pace."""
         return self.steps_saved * self.seconds / self.steps_run if self.steps_run else 0.0
+
+
+class RunView(msgspec.Struct, frozen=True, kw_only=True):
+    """A trial that has a living attempt."""
+
+    #: ``wine/12``.
+    trial: str
+    study: int
+    number: int
+    attempt: int
+    device: str
+    state: TrialState
+    #: Wall time (Unix seconds) at which the attempt started.
+    since: float
+    #: Its latest report's; before the first one the step that it goes on from.
+    step: int
+    #: Of a whole trial.
+    steps: int
+    metric: str
+    #: The metric of its latest report; None: it has not reported.
+    value: float | None
+    #: Steps a second over its latest reports; None: fewer than two.
+    rate: float | None
 
 
 class CheckpointView(msgspec.Struct, frozen=True, kw_only=True):

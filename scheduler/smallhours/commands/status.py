@@ -1,0 +1,243 @@
+"""``smallhours status``: what the machine does now, what waits and why, what happened last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from smallhours import text
+from smallhours.commands.listing import print_requests
+from smallhours.commands.plans import Plans, open_ledger, requests
+from smallhours.core.trial import TrialState
+from smallhours.core.waiting import Why
+from smallhours.explain import news
+from smallhours.paths import Home
+from smallhours.snapshot import EngineView, RunView, Snapshot
+from smallhours.snapshot.studies import Head
+from smallhours.status import Waiting
+from smallhours.text import Page, Piece, Toned, clock, count, duration, listing, number
+
+#: Lines of what waits, and of what happened.
+_WAITING_LISTED = 6
+_NEWS_LISTED = 3
+_BACKENDS = {
+    "opening": "what runs the trials is being started",
+    "ready": "ready",
+    "renewing": "what runs the trials is being renewed",
+    "closing": "what runs the trials is being let go",
+    "closed": "what runs the trials was let go",
+}
+
+
+def status(home: Home, *, as_json: bool, out: TextIO) -> int:
+    """Print what the machine does now.
+
+    JSON: ``engine`` (running, pid, session, started_at, ended, restarting), ``current`` (whether
+    what is planned is known), ``backend`` (opening, ready, renewing, closing, closed), ``device``,
+    ``slots``, ``running`` (trial, study, number, attempt, device, state, since, step, steps,
+    metric, value, rate in steps a second), ``waiting`` (study, trial, name, why, since; trial is
+    null for a study's next one), ``deadline``, ``late`` (study, name, done_at, trials_in_time,
+    trials), ``yielded_until`` (0: until the processes that it is yielded to are gone),
+    ``yielded_to``, ``latest`` (at, text) and ``inbox`` (id, verb, what, asked_at, uid). Times are
+    Unix seconds; what is not known is null. Where nothing has ever run, there are only ``engine``,
+    ``current`` and ``inbox``.
+
+    Args:
+        home: The state directory.
+        as_json: Print JSON.
+        out: Where to print.
+
+    Returns:
+        The exit code.
+    """
+    snapshot = open_ledger(home)
+    if snapshot is None:
+        return _unopened(home, as_json=as_json, out=out)
+    with snapshot:
+        seen = _Seen(home, snapshot)
+        if as_json:
+            from smallhours.commands import documents
+
+            documents.write(out, seen.document())
+        else:
+            seen.print(Page(out))
+    return 0
+
+
+def _unopened(home: Home, *, as_json: bool, out: TextIO) -> int:
+    waiting = requests(home, {})
+    if as_json:
+        from smallhours.commands import documents
+
+        documents.write(out, {"engine": None, "current": False, "inbox": waiting})
+        return 0
+    page = Page(out)
+    print_requests(page, waiting)
+    page.line("nothing has run yet: `smallhours add STUDY.py` adds a study, `start` runs it")
+    return 0
+
+
+class _Seen:
+    """All that is shown, read at one moment."""
+
+    def __init__(self, home: Home, snapshot: Snapshot) -> None:
+        self._engine: EngineView = snapshot.engine()
+        self._plans = Plans(home, self._engine)
+        self._heads: dict[int, Head] = {head.id: head for head in snapshot.heads()}
+        self._names = {head.id: head.name for head in self._heads.values()}
+        self._running: list[RunView] = snapshot.running()
+        self._latest = [
+            (at, news.sentence(fact, self._names, at))
+            for at, fact in snapshot.latest(_NEWS_LISTED)
+            if isinstance(fact, news.News)
+        ]
+        self._inbox = requests(home, self._names)
+        known = self._plans.status
+        self._waiting: tuple[Waiting, ...] = known.waiting if known else ()
+        self._late = [f for f in known.forecast if f.in_time is False] if known else []
+
+    def document(self) -> Mapping[str, Any]:
+        known = self._plans.status
+        return {
+            "engine": self._engine,
+            "current": known is not None,
+            "backend": known.backend if known else None,
+            "device": known.device if known else None,
+            "slots": known.slots if known else None,
+            "running": self._running,
+            "waiting": [
+                {
+                    "study": item.study,
+                    "trial": item.trial,
+                    "name": self._waiter(item),
+                    "why": item.why,
+                    "since": item.since,
+                }
+                for item in self._waiting
+            ],
+            "deadline": known.deadline if known else None,
+            "late": [
+                {
+                    "study": late.study,
+                    "name": self._names[late.study],
+                    "done_at": late.done_at,
+                    "trials_in_time": late.trials_in_time,
+                    "trials": self._heads[late.study].spec.trials,
+                }
+                for late in self._late
+            ],
+            "yielded_until": known.yielded_until if known else None,
+            "yielded_to": known.yielded_to if known else None,
+            "latest": [{"at": at, "text": said} for at, said in self._latest],
+            "inbox": self._inbox,
+        }
+
+    def print(self, page: Page) -> None:
+        page.pairs(
+            [
+                ("engine", self._engine_words()),
+                ("machine", self._machine_words()),
+                ("deadline", self._deadline_words()),
+            ],
+            indent=0,
+        )
+        self._print_running(page)
+        self._print_waiting(page)
+        if self._latest:
+            page.line()
+            rows: list[tuple[Piece, ...]] = [
+                (Toned(clock(at, self._plans.now), "dim"), said) for at, said in self._latest
+            ]
+            page.rows(rows)
+        if self._inbox:
+            page.line()
+            print_requests(page, self._inbox)
+
+    def _engine_words(self) -> str:
+        engine, now = self._engine, self._plans.now
+        if engine.restarting:
+            return "it died, and is being started again; it goes on by itself"
+        if not engine.running:
+            left = [
+                h
+                for h in self._heads.values()
+                if not (h.ended or h.nameless or h.halted or h.paused)
+            ]
+            goes_on = f": {count(len(left), 'study', 'studies')} to go on with, `smallhours start`"
+            return f"none is running{goes_on if left else ''}"
+        up = "" if engine.started_at is None else f" for {duration(now - engine.started_at)}"
+        known = self._plans.status
+        backend = _BACKENDS[known.backend] if known else "it begins"
+        return f"up{up} (process {engine.pid}, session {engine.session}), {backend}"
+
+    def _machine_words(self) -> str:
+        known = self._plans.status
+        if known is None:
+            return ""
+        said = [f"{known.device or 'no device yet'}, {known.running} of {known.slots} slots busy"]
+        said += [self._plans.yielded()] if self._plans.yielded() else []
+        if any(item.why is Why.QUIET for item in self._waiting):
+            said.append("quiet hours")
+        return "; ".join(said)
+
+    def _deadline_words(self) -> str:
+        known, now = self._plans.status, self._plans.now
+        if known is None or known.deadline is None:
+            return ""
+        left = duration(known.deadline - now) if known.deadline > now else ""
+        said = f"{clock(known.deadline, now)}" + (f", in {left}" if left else ", which is past")
+        if not self._late:
+            return said
+        late = []
+        for forecast in self._late:
+            trials = self._heads[forecast.study].spec.trials
+            some = forecast.trials_in_time
+            part = "" if some is None else f" (about {some} of {count(trials, 'trial')})"
+            late.append(f"{self._names[forecast.study]}{part}")
+        return f"{said}; {listing(late)} will not make it"
+
+    def _print_running(self, page: Page) -> None:
+        if not self._running:
+            return
+        page.line()
+        rows = [self._run_row(run) for run in self._running]
+        page.table(
+            ("running", "step", "", "pace", "for"), rows, right=" r  r", shrink=(2, 0), indent=0
+        )
+
+    def _run_row(self, run: RunView) -> tuple[Piece, ...]:
+        value = "" if run.value is None else f"{text.clean(run.metric, 24)} {number(run.value)}"
+        doing = {TrialState.STARTING: "starts", TrialState.STOPPING: "is being stopped"}
+        return (
+            Toned(run.trial, "cyan"),
+            f"{run.step}/{run.steps}",
+            doing.get(run.state, value),
+            _pace(run.rate),
+            duration(self._plans.now - run.since),
+        )
+
+    def _print_waiting(self, page: Page) -> None:
+        if not self._waiting:
+            return
+        page.line()
+        rows: list[tuple[Piece, ...]] = [
+            (Toned(self._waiter(item), "yellow"), item.why.value, self._plans.since(item.since))
+            for item in self._waiting[:_WAITING_LISTED]
+        ]
+        page.table(("waiting", "why", ""), rows, shrink=(1, 0), indent=0)
+        more = len(self._waiting) - _WAITING_LISTED
+        if more > 0:
+            page.line(Toned(f"... and {more} more", "dim"))
+
+    def _waiter(self, item: Waiting) -> str:
+        name = self._names[item.study]
+        return f"{name}, next" if item.trial is None else f"{name}/{item.trial}"
+
+
+def _pace(rate: float | None) -> str:
+    """Return steps a second, or how long one takes where that is long."""
+    if not rate or rate < 0:
+        return "–"
+    if rate < 1:
+        return f"{duration(1 / rate)} a step"
+    return f"{number(rate)} {'step' if number(rate) == '1' else 'steps'}/s"
