@@ -13,9 +13,9 @@ from smallhours.core.trial import Role, TrialState
 CAUTIOUS = 0.9
 #: Of the trials that tell how long the next one takes, so many at most, the latest.
 _TELLING = 100
-#: Where a rule may stop trials, it is taken to stop one of two early until they show otherwise:
-#: these shares of a whole trial count as seen.
-_STOPPED_SHARES = (0.1, 1.0)
+#: Where a rule may stop trials, these shares of a whole one count as seen, until those that were
+#: outweigh them: the default rule left 0.43 of the work of studies with 48 trials, its start apart.
+_STOPPED_SHARES = (0.1, 0.2, 1.0)
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -33,6 +33,10 @@ ENVIRONMENT = {
 PREFERRED = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
+#: Of trials: what else runs on the machine (a desktop, the engine, a question to it) goes first.
+NICENESS = 10
+
+
 class ParentGoneError(RuntimeError):
     """The parent died before this process could bind its life to it."""
 
@@ -42,6 +46,11 @@ def _prctl(option: int, value: int) -> None:
     if libc.prctl(option, value, 0, 0, 0) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), "prctl")
+
+
+def give_way() -> None:
+    """Let others have the CPU first, now and in all processes that this one starts."""
+    os.nice(max(0, NICENESS - os.nice(0)))
 
 
 def die_with_parent(parent_pid: int) -> None:

@@ -37,6 +37,7 @@ from smallhours.worker.limits import (
     children,
     cuda_in_use,
     die_with_parent,
+    give_way,
     loaded,
     threads,
 )
@@ -81,15 +82,26 @@ class Zygote:
         except LoadError as error:
             self._failed = error
             print(error.text, file=sys.stderr, flush=True)
+
+    def warm_up(self) -> None:
+        """Do once what every attempt would have to do for itself."""
         if loaded("torch") is not None and self._failed is None:
             _warm_up(loaded("torch"))
         gc.collect()
         gc.freeze()
 
-    def serve(self) -> NoReturn:
-        """Take orders for ever; the engine's death ends it."""
+    def listen(self) -> None:
+        """Start whoever waits already, one of them: all others gain by waiting for `warm_up`."""
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        while ready := self._selector.select(0):
+            for key, _ in ready:
+                key.data()
+                if any(slot.pid is not None for slot in self._slots):
+                    return
+
+    def serve(self) -> NoReturn:
+        """Take orders for ever; the engine's death ends it."""
         while True:
             for key, _ in self._selector.select():
                 key.data()
@@ -292,6 +304,7 @@ def _kill(pid: int) -> None:
 
 
 def _run(study: Study, data: object, order: Order, config: Config) -> int:
+    give_way()
     attempt.redirect(order.attempt_dir)
     link = attempt.connect(order)
     return attempt.run(study, data, order, link, config.folder)
@@ -300,6 +313,7 @@ def _run(study: Study, data: object, order: Order, config: Config) -> int:
 def _run_fresh(parent_pid: int, config: Config, order: Order) -> int:
     """Load the study and run one attempt in this process."""
     die_with_parent(parent_pid)
+    give_way()
     attempt.redirect(order.attempt_dir)
     link = attempt.connect(order)
     try:
@@ -331,6 +345,8 @@ def main(arguments: list[str]) -> None:
     listener = socket.socket(fileno=settings["fd"])
     zygote = Zygote(Config.parse(settings), arguments[0], listener)
     zygote.load()
+    zygote.listen()
+    zygote.warm_up()
     zygote.serve()
 
 
