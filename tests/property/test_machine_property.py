@@ -12,9 +12,11 @@ from fakes.core import Night, check_invariants, make_spec
 from smallhours.core import actions as a
 from smallhours.core import events as e
 from smallhours.core import facts as f
-from smallhours.core.events import DeathNote, ProcessSample
+from smallhours.core.events import DeathNote, ProcessSample, WallTime
+from smallhours.core.hours import WEEK_MINUTES, parse
 from smallhours.core.reasons import TAGS, tag
-from smallhours.core.spec import Goal, ScoreKind
+from smallhours.core.settings import Settings
+from smallhours.core.spec import Goal, Priority, ScoreKind
 from smallhours.core.trial import AttemptKey, TrialState
 
 _NOTE = DeathNote(
@@ -64,7 +66,7 @@ class NightMachine(RuleBasedStateMachine):
         self.keys = {"confirm": confirm, "score": ScoreKind(score), "goal": Goal(goal), "steps": 7}
         self.night = Night(slots)
         self.night.begin()
-        self.over = False
+        self.over = self.draining = False
 
     def live(self):
         return sorted(self.night.machine.state.live)
@@ -142,16 +144,98 @@ class NightMachine(RuleBasedStateMachine):
         self.night.tell(e.StopNoticed(at=self.night.now, key=self.choose(data, self.live())))
 
     @precondition(lambda self: not self.over)
-    @rule(seconds=st.sampled_from([0.5, 5.0, 400.0]), free=st.sampled_from([None, 2**20, 2**33]))
-    def time_passes(self, seconds, free):
+    @rule(
+        seconds=st.sampled_from([0.5, 5.0, 400.0]),
+        free=st.sampled_from([None, 2**20, 2**33]),
+        foreign=st.sampled_from([(), (), ("blender",)]),
+        looks_at_clock=st.booleans(),
+    )
+    def time_passes(self, seconds, free, foreign, looks_at_clock):
         self.night.now += seconds
         samples = {
             key: ProcessSample(resident_bytes=10 + key.trial, cpu_s=1.0, state="R")
             for key in self.live()
         }
         self.night.tell(
-            e.Tick(at=self.night.now, available_bytes=free, total_bytes=2**34, processes=samples)
-        )
+            e.Tick(
+                at=self.night.now, available_bytes=free, total_bytes=2**34, processes=samples,
+                wall=self.wall() if looks_at_clock else None, foreign=foreign,
+            )
+        )  # fmt: skip
+        if not self.over:
+            self.everything_that_waits_says_why()
+
+    def wall(self) -> WallTime:
+        now = self.night.now
+        return WallTime(unix=1e6 + now, week_minute=(22 * 60 + now / 60) % WEEK_MINUTES)
+
+    def everything_that_waits_says_why(self):
+        machine = self.night.machine
+        if any(isinstance(x, a.Finish) for x in self.night.actions) or self.draining:
+            return
+        for study in machine.state.studies.values():
+            if not (study.ended or study.retired):
+                assert all((study.id, number) in machine.waits for number in study.waiting)
+
+    def ask(self, make, **keys):
+        """Ask for something, which must be answered once."""
+        request = f"q{len(self.night.facts)}"
+        self.night.tell(make(at=self.night.now, request=request, **keys))
+        answers = [x.request for x in self.night.facts if isinstance(x, f.RequestAnswered)]
+        assert answers.count(request) == 1
+
+    @precondition(lambda self: not self.over)
+    @rule(study=st.sampled_from([None, 1, 2, 3, 9]))
+    def pause(self, study):
+        self.ask(e.PauseRequested, by="me", study=study)
+
+    @precondition(lambda self: not self.over)
+    @rule(
+        study=st.integers(1, 3),
+        priority=st.sampled_from([None, *Priority]),
+        weight=st.sampled_from([None, 0.1, 10.0]),
+        hours=st.sampled_from([None, (), ("22:00-23:00",), ("mon-fri 09:00-18:00",)]),
+        to=st.sampled_from([None, "first", "last"]),
+        before=st.sampled_from([None, None, 1, 2]),
+    )
+    def move(self, **keys):
+        self.ask(e.MoveRequested, by="me", **keys)
+
+    @precondition(lambda self: not self.over)
+    @rule(seconds=st.sampled_from([None, -10.0, 3.0, 300.0]))
+    def yield_machine(self, seconds):
+        until = None if seconds is None else self.wall().unix + seconds
+        self.ask(e.YieldRequested, by="me", until=until)
+
+    @precondition(lambda self: not self.over)
+    @rule(seconds=st.sampled_from([None, -10.0, 3.0, 300.0]))
+    def until(self, seconds):
+        until = None if seconds is None else self.wall().unix + seconds
+        self.ask(e.DeadlineRequested, by="me", until=until)
+
+    @precondition(lambda self: not self.over)
+    @rule(study=st.integers(1, 3), remove=st.booleans())
+    def archive(self, study, remove):
+        self.ask(e.ArchiveRequested, by="me", study=study, remove=remove)
+
+    @precondition(lambda self: not self.over)
+    @rule(quiet=st.sampled_from([(), ("22:00-22:10",)]))
+    def settings_change(self, quiet):
+        chosen = Settings(quiet={"cpu": tuple(parse(text) for text in quiet)})
+        self.night.tell(e.SettingsRead(at=self.night.now, settings=chosen))
+
+    @precondition(lambda self: not self.over)
+    @rule()
+    def what_runs_the_trials_answers(self):
+        self.answer_for_backend()
+
+    def answer_for_backend(self):
+        """Do whatever was ordered of the backend."""
+        state = self.night.machine.night.backend
+        if state in ("opening", "renewing"):
+            self.night.tell(e.BackendReady(at=self.night.now, device="cpu", slots=self.slots))
+        elif state == "closing":
+            self.night.tell(e.BackendClosed(at=self.night.now))
 
     @precondition(lambda self: not self.over)
     @rule(study=st.integers(1, 3), trial=st.one_of(st.none(), st.integers(0, 5)))
@@ -173,6 +257,7 @@ class NightMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.over)
     @rule(cause=st.sampled_from(["ctrl-c", "sigterm", "stop"]), now=st.booleans())
     def shut_down(self, cause, now):
+        self.draining = True
         self.night.tell(e.ShutdownRequested(at=self.night.now, cause=cause, now=now))
         self.note_the_end()
 
@@ -193,10 +278,20 @@ class NightMachine(RuleBasedStateMachine):
         assert snapshot(fresh) == snapshot(self.night), "the facts do not give the state"
         fresh.now = self.night.now
         fresh.begin(before, boot_id="boot-2" if reboot else "boot-1")
-        self.night, self.over = fresh, False
+        self.night, self.over, self.draining = fresh, False, False
         assert [x for x in fresh.facts if isinstance(x, f.Reported)] == acknowledged
         restarted = {(k.study, k.trial) for k in fresh.machine.state.live}
         assert not restarted & over
+
+    def open_all_gates(self):
+        self.night.tell(e.SettingsRead(at=self.night.now, settings=Settings()))
+        for number, study in self.night.machine.state.studies.items():
+            if not (study.ended or study.retired):
+                self.ask(e.MoveRequested, by="me", study=number, hours=())
+        self.night.now += 60.0  # processes that go first are gone
+        for _ in range(2):
+            self.night.tell(e.Tick(at=self.night.now, wall=self.wall()))
+            self.night.now += 60.0
 
     def note_the_end(self):
         self.over = any(isinstance(x, a.Finish) for x in self.night.actions)
@@ -214,7 +309,14 @@ class NightMachine(RuleBasedStateMachine):
         if not hasattr(self, "night"):
             return
         night = self.night
+        if not self.over:
+            self.ask(e.YieldRequested, by="me", until=None)
+            self.ask(e.DeadlineRequested, by="me", until=None)
+            self.ask(e.ReleaseRequested, study=None)
+            self.open_all_gates()
         for _ in range(400):
+            if not self.over:
+                self.answer_for_backend()
             self.holds()
             if self.over:
                 return
@@ -234,14 +336,16 @@ class NightMachine(RuleBasedStateMachine):
 
 def snapshot(night: Night):
     """Return what two machines that know the same facts must agree on."""
-    return {
+    state = night.machine.state
+    return state.yielded, state.deadline, {
         study.id: (
             study.spec, study.halted, study.ended, study.retired, study.searched, study.best,
+            study.paused, study.standing, study.archived, study.removed, study.saved_bytes,
             dict(study.reasons), list(study.waiting), sorted(study.living),
             {n: (t.state, repr(t.curve), t.retries, t.reason, len(t.checkpoints)) for n, t in
              study.trials.items()},
         )
-        for study in night.machine.state.studies.values()
+        for study in state.studies.values()
     }  # fmt: skip
 
 

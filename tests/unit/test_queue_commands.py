@@ -268,8 +268,8 @@ def test_a_pause_waits_for_the_next_engine(
 ) -> None:
     assert queue.pause(night.home, "wine") == 0
     assert capsys.readouterr().out == (
-        "wine will be paused: no engine is running: it waits in the inbox; `smallhours start` goes"
-        " on\n"
+        "wine will be paused: it waits in the inbox (no engine is running; `smallhours start` goes"
+        " on)\n"
     )
     assert queue.pause(night.home, everything=True) == 0
     assert asked(night.home) == [
@@ -335,7 +335,7 @@ def test_a_cancel_waits_for_the_next_engine(
     night: Recording, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert stop.cancel(night.home, "wine/4") == 0
-    assert "wine/4 will be cancelled: no engine is running" in capsys.readouterr().out
+    assert "wine/4 will be cancelled: it waits in the inbox" in capsys.readouterr().out
     assert asked(night.home) == [("cancel", {"study": 1, "trial": 4, "by": asking.who()})]
 
 
@@ -352,7 +352,7 @@ def test_what_is_added_waits_in_the_inbox_and_the_command_goes_before_the_file(
     ((verb, body),) = asked(home)
     spec = body["spec"]
     assert (verb, spec["name"], spec["priority"], spec["weight"]) == ("add", "third", "low", 4.0)
-    assert "third will be added: no engine is running" in capsys.readouterr().out
+    assert "third will be added: it waits in the inbox" in capsys.readouterr().out
     assert show(listing.ls, home).splitlines()[0] == "waits for the engine: add third"
     (waiting,) = document(listing.ls, home)["inbox"]
     assert (waiting["verb"], waiting["what"]) == ("add", "add third")

@@ -23,7 +23,7 @@ _ANSWER_LIMIT_S = 10.0
 _LOOK_S = 0.5
 _REFUSED = 2
 #: What is said of a request that the next engine will find.
-WAITS = "no engine is running: it waits in the inbox; `smallhours start` goes on"
+WAITS = "it waits in the inbox (no engine is running; `smallhours start` goes on)"
 
 
 def who() -> str:
