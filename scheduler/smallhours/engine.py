@@ -247,9 +247,11 @@ class Engine:
                 event = self._event_of(request)
                 self._load_closed(event)
                 self.post(event)
-            if not self._goes_on or self._ledger.dirty:
+            if self._ledger.dirty or request.id not in self._machine.state.answered:
                 return  # not answered for sure: the request waits for the next engine
             inbox.discard(self._home, request.id)
+            if not self._goes_on:
+                return
             self._status.update()
         if self._goes_on:
             self._carry_out(self._machine.finish_if_dry(self._clock.mono()))

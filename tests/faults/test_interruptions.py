@@ -221,3 +221,15 @@ def test_kills_at_random_moments_lose_no_report_and_run_no_finished_trial_again(
 
 def _over(facts: list[f.Fact]) -> bool:
     return any(isinstance(fact, f.StudyEnded) for fact in facts)
+
+
+def test_an_answered_stop_does_not_lie_in_the_inbox(real):
+    study = real.study(STUDY)
+    real.command("add", study)
+    real.command("start", "--detach")
+    real.wait_for_reports(1)
+    real.command("cancel", "toy")
+    real.wait(lambda facts: any(isinstance(fact, f.StudyEnded) for fact in facts))
+    real.command("stop")
+    real.wait_until_gone()
+    assert list(real.home.inbox.glob("*.json")) == []
