@@ -14,7 +14,7 @@ from smallhours.core.model import Study
 from smallhours.core.spec import Priority
 
 #: Slot seconds that a study of weight 1 gets in a round.
-ROUND_S = 20.0
+ROUND_S = 10.0
 #: Studies that can take turns without one's warm process being given up for another's; with more
 #: of them rounds are longer, so that warming up stays a small part of a turn.
 _WARM = 3
@@ -59,5 +59,6 @@ class Shares:
 
     def round_of(self, study: Study) -> int:
         """Return the round in which the study's next slot time is; the lowest goes first."""
-        longer = max(1, len(self._wanting) - _WARM + 1)
+        many = len(self._wanting) - _WARM
+        longer = 2 * (many + 1) if many > 0 else 1
         return int(self._served.get(study.id, 0.0) / (ROUND_S * longer))
