@@ -78,7 +78,7 @@ class Engine:
         self._machine = Machine(rules.make)
         self._ledger = Ledger(place.ledger, place.lock)
         self._around = Surroundings(clock)
-        self._status = StatusWriter(place, self._machine, clock)
+        self._status = StatusWriter(place, self._machine, clock, self._around.devices)
         self._hooks = Hooks(place, self._around.settings.on_event)
         self._inhibitor = Inhibitor()
         #: Told of once when it comes to be: why nothing runs and nothing will.
@@ -173,6 +173,7 @@ class Engine:
             await self._backend.close()
             self._searches.shutdown()
             await self._hooks.close()
+            self._around.close()
             self._status.remove()
         if status == exits.DONE:
             self._ledger.close()
@@ -292,7 +293,6 @@ class Engine:
     def _tick(self) -> None:
         if self._around.settings_changed():
             settings = self._around.settings
-            _logger.info("the settings changed")
             self._hooks.command = settings.on_event
             self._upkeep.log_bytes = settings.log_bytes
             self.post(e.SettingsRead(at=self._clock.mono(), settings=settings.core()))

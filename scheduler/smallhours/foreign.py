@@ -67,18 +67,35 @@ def _whole(pid: str, name: bytes) -> bytes:
     return whole if whole.startswith(name) else name
 
 
-def _ours(pid: int) -> bool:
-    """Say whether a process is of this session, or no more than a zombie."""
+def in_session(pid: int) -> bool:
+    """Say whether a process is of this session; one that can't be seen is not."""
     process = host.read_process(pid)
-    if process is None or process.state in "ZX":
-        return True
+    if process is None:
+        return False
     mark = f"{SESSION_VARIABLE}={os.environ.get(SESSION_VARIABLE, '')}".encode()
-    try:
-        if mark in (_PROC / str(pid) / "environ").read_bytes().split(b"\0"):
-            return True
-    except OSError:
-        pass  # somebody else's
+    if mark in _environment(pid):
+        return True
     # Some of Ray's processes overwrite their environment.
     while process is not None and process.pid != os.getpid():
         process = host.read_process(process.parent)
     return process is not None
+
+
+def in_any_session(pid: int) -> bool:
+    """Say whether a process is of any session of smallhours."""
+    prefix = f"{SESSION_VARIABLE}=".encode()
+    return any(item.startswith(prefix) for item in _environment(pid))
+
+
+def _ours(pid: int) -> bool:
+    """Say whether a process is of this session, or no more than a zombie."""
+    process = host.read_process(pid)
+    return process is None or process.state in "ZX" or in_session(pid)
+
+
+def _environment(pid: int) -> list[bytes]:
+    """Return what a process was started with; nothing where that may not be read."""
+    try:
+        return (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return []  # somebody else's, or gone

@@ -38,6 +38,48 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     trials_in_time: int | None
 
 
+class DeviceProcess(msgspec.Struct, frozen=True, kw_only=True):
+    """A process on a device."""
+
+    pid: int
+    #: Empty: not known.
+    name: str
+    #: Memory of the device that it holds; None: not known.
+    used_bytes: int | None
+    #: Whether it belongs to the engine's session.
+    ours: bool
+
+
+class DeviceReading(msgspec.Struct, frozen=True, kw_only=True):
+    """A device and what it was doing; None: not known (`devices.base.Reading` says more)."""
+
+    #: UUID of a GPU or of a part of one, or ``cpu``.
+    name: str
+    kind: Literal["cpu", "gpu", "mig"]
+    label: str
+    #: Where a GPU stands among the GPUs.
+    index: int | None
+    #: Wall time (Unix seconds) of the reading; None: the device is gone.
+    at: float | None
+    total_bytes: int | None
+    used_bytes: int | None
+    free_bytes: int | None
+    reserved_bytes: int | None
+    #: 0 to 1.
+    utilisation: float | None
+    temperature_c: float | None
+    #: No trial should be started there until it has cooled.
+    too_hot: bool
+    power_w: float | None
+    display: bool | None
+    #: Cores of the CPU that may be used, and cores' worth of other people's work.
+    cores: float | None
+    others_cores: float | None
+    processes: tuple[DeviceProcess, ...] | None
+    #: Where figures come from.
+    sources: dict[str, str]
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The engine's plans at a moment."""
 
@@ -59,6 +101,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     storage_short_bytes: int
     waiting: tuple[Waiting, ...]
     forecast: tuple[Forecast, ...]
+    #: As they were at most some seconds before; empty: not looked at yet.
+    devices: tuple[DeviceReading, ...] = ()
 
 
 def read(home: Home) -> Status | None:

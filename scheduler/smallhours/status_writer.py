@@ -10,21 +10,34 @@ import msgspec
 from smallhours.clock import Clock
 from smallhours.core import forecast
 from smallhours.core.machine import Machine
+from smallhours.devices.inventory import Inventory, Observed
 from smallhours.paths import Home
-from smallhours.status import Forecast, Status, Waiting, write
+from smallhours.status import (
+    DeviceProcess,
+    DeviceReading,
+    Forecast,
+    Status,
+    Waiting,
+    write,
+)
 
 _logger = logging.getLogger(__name__)
 
 #: Seconds between two forecasts.
 _FORECAST_S = 5.0
+#: Seconds between two readings of devices that are shown: they never stay the same.
+_DEVICES_S = 2.0
 
 
 class StatusWriter:
     """Keeps the view that others have of the engine's plans up to date."""
 
-    def __init__(self, home: Home, machine: Machine, clock: Clock) -> None:
+    def __init__(self, home: Home, machine: Machine, clock: Clock, devices: Inventory) -> None:
         """Write nothing yet."""
         self._home, self._machine, self._clock = home, machine, clock
+        self._inventory = devices
+        self._devices: tuple[DeviceReading, ...] = ()
+        self._devices_at = -_DEVICES_S
         self._written: Status | None = None
         self._forecast: tuple[Forecast, ...] = ()
         self._forecast_at = -_FORECAST_S
@@ -35,6 +48,10 @@ class StatusWriter:
         if self._clock.mono() - self._forecast_at >= _FORECAST_S:
             self._forecast_at = self._clock.mono()
             self._forecast = self._make_forecast()
+        if self._clock.mono() - self._devices_at >= _DEVICES_S:
+            self._devices_at = self._clock.mono()
+            ahead = self._clock.wall() - self._clock.mono()
+            self._devices = tuple(_shown(seen, ahead) for seen in self._inventory.observed())
         status = self._status()
         if self._written is not None:
             same = msgspec.structs.replace(status, at=self._written.at) == self._written
@@ -74,6 +91,7 @@ class StatusWriter:
                 for (study, trial), (why, since) in self._machine.waits.items()
             ),
             forecast=self._forecast,
+            devices=self._devices,
         )
 
     def _make_forecast(self) -> tuple[Forecast, ...]:
@@ -94,3 +112,38 @@ class StatusWriter:
                 )
             )
         return tuple(found)
+
+
+def _shown(seen: Observed, ahead: float) -> DeviceReading:
+    """Return what is shown of a device; `ahead`: from the monotonic clock to wall time."""
+    device, reading = seen.device, seen.reading
+    processes = reading.processes if reading else None
+    return DeviceReading(
+        name=device.name,
+        kind=device.kind,
+        label=device.label,
+        index=device.index,
+        at=round(reading.at + ahead, 1) if reading else None,
+        total_bytes=(reading.total_bytes if reading else None) or device.total_bytes,
+        used_bytes=reading.used_bytes if reading else None,
+        free_bytes=reading.free_bytes if reading else None,
+        reserved_bytes=reading.reserved_bytes if reading else None,
+        utilisation=_rounded(reading.utilisation) if reading else None,
+        temperature_c=reading.temperature_c if reading else None,
+        too_hot=seen.too_hot,
+        power_w=_rounded(reading.power_w) if reading else None,
+        display=device.display,
+        cores=device.cores,
+        others_cores=reading.others_cores if reading else None,
+        processes=None
+        if processes is None
+        else tuple(
+            DeviceProcess(pid=p.pid, name=p.name, used_bytes=p.used_bytes, ours=p.ours)
+            for p in processes
+        ),
+        sources=dict(reading.sources) if reading else {},
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -9,19 +10,32 @@ from smallhours.clock import Clock
 from smallhours.core import events as e
 from smallhours.core.trial import AttemptKey
 from smallhours.devices import host
-from smallhours.foreign import Foreign
+from smallhours.devices.inventory import Inventory, of_this_machine
+from smallhours.foreign import Foreign, in_session
 from smallhours.settings import Settings, Watcher
+
+_logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at what others run.
 _FOREIGN_S = 5.0
+#: Seconds between two looks at the devices while nothing runs on them.
+_IDLE_DEVICES_S = 5.0
 
 
 class Surroundings:
     """Everything that the core must be told with the time."""
 
-    def __init__(self, clock: Clock) -> None:
-        """Read the settings."""
+    def __init__(self, clock: Clock, devices: Inventory | None = None) -> None:
+        """Read the settings.
+
+        Args:
+            clock: The machine's clocks.
+            devices: What is watched; None: the devices of this machine.
+        """
         self._clock = clock
+        #: Looked at with every tick, in threads of their own.
+        self.devices = devices or of_this_machine(clock, in_session)
+        self._devices_at = -_IDLE_DEVICES_S
         self._watcher = Watcher()
         self._foreign = Foreign(self.settings.yield_to)
         self._looked_at = -_FOREIGN_S
@@ -36,9 +50,14 @@ class Surroundings:
         """Read the settings again where the file changed; say whether others are in force now."""
         if self._watcher.changed() is None:
             return False
+        _logger.info("the settings changed")
         self._foreign = Foreign(self.settings.yield_to)
         self._looked_at = -_FOREIGN_S
         return True
+
+    def close(self) -> None:
+        """Let go of the devices."""
+        self.devices.close()
 
     def wall(self) -> e.WallTime:
         """Return what the clock on the wall says."""
@@ -52,6 +71,9 @@ class Surroundings:
         now = self._clock.mono()
         if now - self._looked_at >= _FOREIGN_S:
             self._looked_at, self._seen = now, self._foreign.seen()
+        if processes or now - self._devices_at >= _IDLE_DEVICES_S:
+            self._devices_at = now
+            self.devices.look()
         available, total = host.memory()
         return e.Tick(
             at=now,

@@ -590,8 +590,8 @@ def test_the_status_fits_on_a_small_page(running: Recording) -> None:
 def test_the_status_has_stable_keys(running: Recording) -> None:
     answer = document(status_page.status, running.home)
     assert set(answer) == {
-        "engine", "current", "backend", "device", "slots", "running", "waiting", "deadline",
-        "late", "yielded_until", "yielded_to", "latest", "inbox",
+        "engine", "current", "backend", "device", "slots", "devices", "running", "waiting",
+        "deadline", "late", "yielded_until", "yielded_to", "latest", "inbox",
     }  # fmt: skip
     (run,) = answer["running"]
     assert (run["trial"], run["step"], run["steps"], run["rate"]) == ("wine/4", 4, 10, 1.0)

@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import TextIO
 
 from smallhours import logind, processes, settings
-from smallhours.commands import doctor_state, documents
+from smallhours.commands import doctor_devices, doctor_state, documents
 from smallhours.commands.finding import Finding, Verdict
 from smallhours.errors import UsageError
 from smallhours.paths import Home
 from smallhours.progress import working
-from smallhours.text import Page, Toned, clean, count, listing, size
+from smallhours.text import Page, Toned, clean, count, listing
 
 _PYTHON = (3, 11)
 _NEEDED = {"ray": (2, 59), "optuna": (5, 0), "torch": (2, 6)}
-_MEMORY_BYTES = 2 * 2**30
 #: Ray's sockets lie below the session's directory, and a socket's path has at most 107 characters.
 _SESSION_LENGTH = 43
 _MARKS: dict[Verdict, Toned] = {
@@ -44,24 +43,29 @@ def doctor(home: Home, *, as_json: bool, out: TextIO) -> int:
         The exit code: 1 where something is wrong.
     """
     with working("looking at this machine", quiet=as_json):
-        findings = list(examine(home))
+        devices = doctor_devices.Look()
+        findings = list(examine(home, devices))
     wrong = [finding.what for finding in findings if finding.verdict == "wrong"]
     if as_json:
-        documents.write(out, {"fit": not wrong, "findings": findings})
+        documents.write(out, {"fit": not wrong, "findings": findings, "devices": devices.found})
     else:
         _print(Page(out), findings, wrong)
     return 1 if wrong else 0
 
 
-def examine(home: Home) -> Iterator[Finding]:
-    """Yield what each check finds, in the order a person would look."""
+def examine(home: Home, devices: doctor_devices.Look | None = None) -> Iterator[Finding]:
+    """Yield what each check finds, in the order a person would look.
+
+    Args:
+        home: The state directory; it need not exist.
+        devices: What was seen of the devices; None: look.
+    """
+    devices = devices or doctor_devices.Look()
     yield _system()
     yield _python()
     for package in _NEEDED:
         yield _package(package)
-    yield _cores()
-    yield _memory()
-    yield _gpu()
+    yield from devices.findings()
     yield from _settings(home)
     yield _sockets()
     yield _logout()
@@ -130,59 +134,6 @@ def _package(name: str) -> Finding:
 def _numbers(version: str) -> tuple[int, ...]:
     """Return the leading numbers of a version: ``2.13.0+cpu`` is (2, 13)."""
     return tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
-
-
-def _cores() -> Finding:
-    mine, there = len(os.sched_getaffinity(0)), os.cpu_count() or 1
-    found = count(mine, "core") + (f" of {there}" if mine < there else "")
-    return Finding(what="CPU", verdict="ok", found=found)
-
-
-def _memory() -> Finding:
-    sizes = dict(_meminfo())
-    free, total = sizes.get("MemAvailable"), sizes.get("MemTotal")
-    found = f"{size(free)} of {size(total)} available"
-    if free is not None and free < _MEMORY_BYTES:
-        do = f"Ray, torch and one trial need about {size(_MEMORY_BYTES)}: end something else"
-        return Finding(what="memory", verdict="note", found=found, do=do)
-    return Finding(what="memory", verdict="ok", found=found)
-
-
-def _meminfo() -> Iterator[tuple[str, int]]:
-    """Yield the lines of /proc/meminfo in bytes."""
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        name, _, rest = line.partition(":")
-        yield name, int(rest.split()[0]) * 1024
-
-
-def _gpu() -> Finding:
-    try:
-        import pynvml
-    except ImportError:
-        return Finding(what="GPU", verdict="ok", found="none; the CPU is the device")
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return Finding(what="GPU", verdict="ok", found="none; the CPU is the device")
-    try:
-        cards = []
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            card = pynvml.nvmlDeviceGetHandleByIndex(index)
-            memory = pynvml.nvmlDeviceGetMemoryInfo(card).total
-            cards.append(f"{clean(str(pynvml.nvmlDeviceGetName(card)), 60)}, {size(memory)}")
-    except pynvml.NVMLError as error:
-        return Finding(
-            what="GPU", verdict="note", found=clean(str(error)), do="nvidia-smi may say more"
-        )
-    finally:
-        pynvml.nvmlShutdown()
-    seen = "; ".join(cards) or "none"
-    return Finding(
-        what="GPU",
-        verdict="note" if cards else "ok",
-        found=f"{seen}; the CPU is the device",
-        do="this version runs trials on the CPU only" if cards else "",
-    )
 
 
 def _settings(home: Home) -> Iterator[Finding]:

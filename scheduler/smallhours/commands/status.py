@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from smallhours import text
+from smallhours.commands import devices
 from smallhours.commands.listing import print_requests
 from smallhours.commands.plans import Plans, open_ledger, requests
 from smallhours.core.trial import TrialState
@@ -34,13 +35,15 @@ def status(home: Home, *, as_json: bool, out: TextIO) -> int:
 
     JSON: ``engine`` (running, pid, session, started_at, ended, restarting), ``current`` (whether
     what is planned is known), ``backend`` (opening, ready, renewing, closing, closed), ``device``,
-    ``slots``, ``running`` (trial, study, number, attempt, device, state, since, step, steps,
-    metric, value, rate in steps a second), ``waiting`` (study, trial, name, why, since; trial is
-    null for a study's next one), ``deadline``, ``late`` (study, name, done_at, trials_in_time,
-    trials), ``yielded_until`` (0: until the processes that it is yielded to are gone),
-    ``yielded_to``, ``latest`` (at, text) and ``inbox`` (id, verb, what, asked_at, uid). Times are
-    Unix seconds; what is not known is null. Where nothing has ever run, there are only ``engine``,
-    ``current`` and ``inbox``.
+    ``slots``, ``devices`` (name, kind, label, index, at, total_bytes, used_bytes, free_bytes,
+    reserved_bytes, utilisation, temperature_c, too_hot, power_w, display, cores, others_cores,
+    processes, sources), ``running`` (trial, study, number, attempt, device, state, since, step,
+    steps, metric, value, rate in steps a second), ``waiting`` (study, trial, name, why, since;
+    trial is null for a study's next one), ``deadline``, ``late`` (study, name, done_at,
+    trials_in_time, trials), ``yielded_until`` (0: until the processes that it is yielded to are
+    gone), ``yielded_to``, ``latest`` (at, text) and ``inbox`` (id, verb, what, asked_at, uid).
+    Times are Unix seconds; what is not known is null. Where nothing has ever run, there are only
+    ``engine``, ``current`` and ``inbox``.
 
     Args:
         home: The state directory.
@@ -104,6 +107,7 @@ class _Seen:
             "backend": known.backend if known else None,
             "device": known.device if known else None,
             "slots": known.slots if known else None,
+            "devices": known.devices if known else None,
             "running": self._running,
             "waiting": [
                 {
@@ -137,6 +141,7 @@ class _Seen:
             [
                 ("engine", self._engine_words()),
                 ("machine", self._machine_words()),
+                *self._device_words(),
                 ("deadline", self._deadline_words()),
             ],
             indent=0,
@@ -178,7 +183,16 @@ class _Seen:
         said += [self._plans.yielded()] if self._plans.yielded() else []
         if any(item.why is Why.QUIET for item in self._waiting):
             said.append("quiet hours")
+        if any(device.kind != "cpu" for device in known.devices):
+            said.append("the GPUs are watched, not used yet")
         return "; ".join(said)
+
+    def _device_words(self) -> list[tuple[str, str]]:
+        known = self._plans.status
+        return [
+            (devices.title(seen.kind, seen.index, seen.name), devices.words(seen, self._plans.now))
+            for seen in (known.devices if known else ())
+        ]
 
     def _deadline_words(self) -> str:
         known, now = self._plans.status, self._plans.now

@@ -29,6 +29,8 @@ class ProcessLine:
     resident_bytes: int
     #: Clock ticks since boot.
     started: int
+    #: CPU time of its children that ended and were waited for, and of theirs.
+    ended_children_cpu_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ def read_process(pid: int) -> ProcessLine | None:
         cpu_s=(int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
         resident_bytes=int(fields[21]) * _PAGE_BYTES,
         started=int(fields[19]),
+        ended_children_cpu_s=(int(fields[13]) + int(fields[14])) / _TICKS_PER_S,
     )
 
 
