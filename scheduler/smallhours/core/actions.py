@@ -12,7 +12,7 @@ from smallhours.core.facts import Fact
 from smallhours.core.spec import Params
 from smallhours.core.trial import AttemptKey
 
-#: How a trial counts for the search. ``worst``: complete, with the worst value seen so far.
+#: How a trial counts for the search. ``worst``: behind all others, whatever they are worth.
 Outcome: TypeAlias = Literal["complete", "pruned", "fail", "worst"]
 
 

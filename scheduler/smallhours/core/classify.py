@@ -1,13 +1,14 @@
 """Why an attempt ended: weighs everything that is known; the first evidence that matches wins.
 
-Order: a finished run, our own intent, the trial's death note, a lost parent, the wait status with
-the kernel's counters beside it, and `lost`.
+Order: a finished run, our own intent, the trial's death note (with what was left of memory beside
+it), a lost parent, the wait status with the kernel's counters beside it, and `lost`.
 """
 
 from __future__ import annotations
 
 import errno as errno_names
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -17,12 +18,27 @@ from smallhours.core.actions import Outcome
 from smallhours.core.events import DeathNote, ProcessExited
 from smallhours.core.guards import STALLS_ALLOWED
 from smallhours.core.model import Study, Trial
+from smallhours.core.shortage import Surroundings, blame, is_shortage, known, parse
 from smallhours.core.spec import StudySpec
 
 #: Errors of the operating system that mean: no place to write.
 DISK_ERRORS = frozenset(
     {errno_names.ENOSPC, errno_names.EDQUOT, errno_names.EFBIG, errno_names.EROFS}
 )
+#: How a failed allocation of host memory reads where it is no MemoryError: torch's allocator, and
+#: its shared memory, which is the host's too.
+_HOST_SHORT = re.compile(
+    r"DefaultCPUAllocator: (?:can't allocate|not enough) memory"
+    r"|unable to (?:mmap|write to file|resize|allocate).*(?:No space left on device \(28\)"
+    r"|Cannot allocate memory \(12\))"
+)
+#: A process that loads data died: of the kernel's hand, or because /dev/shm was full.
+_LOADER_KILLED = re.compile(r"DataLoader worker \(pid \d+\) is killed by signal: Killed")
+_LOADER_BUS_ERROR = re.compile(r"DataLoader worker \(pid \d+\) is killed by signal: Bus error")
+#: /dev/shm counts as full with less than this, or than this share of it, free. The one that died
+#: gave back what it held, so it need not be full any more.
+_SHARED_SHORT_BYTES = 64 * 2**20
+_SHARED_SHORT_SHARE = 0.1
 #: Intents that a run which finished meanwhile overrides: its result is whole and good.
 _OVERTAKEN = (r.RungCut, r.RuleCut, r.Budget, r.Interrupted, r.Paused)
 
@@ -35,9 +51,21 @@ class Sentence:
     then: Literal["over", "retry", "resume"]
 
 
-def of_exit(study: Study, trial: Trial, exit_: ProcessExited) -> Sentence:
-    """Return why an attempt ended whose process is gone."""
-    reason = _reason(study, trial, exit_)
+def of_exit(
+    study: Study,
+    trial: Trial,
+    exit_: ProcessExited,
+    surroundings: Surroundings = Surroundings(),  # noqa: B008 - it is frozen
+) -> Sentence:
+    """Return why an attempt ended whose process is gone.
+
+    Args:
+        study: Its study.
+        trial: Its trial.
+        exit_: How the process ended.
+        surroundings: What was known of its card.
+    """
+    reason = _reason(study, trial, exit_, surroundings)
     return Sentence(reason, _then(study.spec, trial, reason))
 
 
@@ -99,7 +127,9 @@ def _has_result(trial: Trial) -> bool:
     return live.reported or (bool(trial.curve) and live.resume_step == trial.last_step)
 
 
-def _reason(study: Study, trial: Trial, exit_: ProcessExited) -> r.Reason:
+def _reason(
+    study: Study, trial: Trial, exit_: ProcessExited, surroundings: Surroundings
+) -> r.Reason:
     live = trial.live
     assert live is not None
     intent = live.intent
@@ -109,7 +139,7 @@ def _reason(study: Study, trial: Trial, exit_: ProcessExited) -> r.Reason:
     if intent is not None:
         return _with_evidence(intent, trial, exit_)
     if exit_.note is not None:
-        return _from_note(study, exit_.note, exit_)
+        return _from_note(study, exit_.note, exit_, surroundings)
     if exit_.lost_parent is not None and not exit_.zygote_died:
         causes: dict[str, r.InterruptCause] = {
             "slot": "slot killed",
@@ -164,7 +194,15 @@ def _up_to_date(intent: r.Reason, trial: Trial) -> r.Reason:
             return intent
 
 
-def _from_note(study: Study, note: DeathNote, exit_: ProcessExited) -> r.Reason:
+def _from_note(
+    study: Study, note: DeathNote, exit_: ProcessExited, surroundings: Surroundings
+) -> r.Reason:
+    free_bytes = note.memory.gpu_free_bytes
+    for type_, message in ((note.type, note.message), *note.causes):
+        if is_shortage(type_, message, free_bytes):
+            return _gpu_oom(message, note, surroundings)
+        if (host_oom := _host_oom(type_, message, note, exit_)) is not None:
+            return host_oom
     if note.errno in DISK_ERRORS:
         assert note.errno is not None
         return r.DiskFull(
@@ -172,14 +210,6 @@ def _from_note(study: Study, note: DeathNote, exit_: ProcessExited) -> r.Reason:
             path=note.path,
             free_bytes=exit_.disk_free_bytes,
             operation=note.where or note.phase,
-            message=note.message,
-        )
-    if note.type == "MemoryError":
-        return r.HostOom(
-            killer="python",
-            resident=exit_.resident,
-            limit_bytes=None,
-            available_bytes=None,
             message=note.message,
         )
     return r.Failure(
@@ -193,11 +223,73 @@ def _from_note(study: Study, note: DeathNote, exit_: ProcessExited) -> r.Reason:
     )
 
 
+def _gpu_oom(message: str, note: DeathNote, surroundings: Surroundings) -> r.GpuOom:
+    said, left = parse(message), note.memory
+    said = replace(
+        said,
+        free_bytes=left.gpu_free_bytes if said.free_bytes is None else said.free_bytes,
+        total_bytes=left.gpu_total_bytes if said.total_bytes is None else said.total_bytes,
+        own_bytes=left.gpu_held_bytes if said.own_bytes is None else said.own_bytes,
+    )
+    peaks = [size for size in (left.gpu_peak_bytes, said.own_bytes) if size is not None]
+    own_peak = max(peaks, default=None)
+    neighbours = known(surroundings.neighbours, said.others)
+    pids = {neighbour.pid for neighbour in neighbours}
+    strangers = [(f"process {p}", size) for p, size in said.others.items() if p not in pids]
+    return r.GpuOom(
+        requested_bytes=said.requested_bytes,
+        free_bytes=said.free_bytes,
+        own_peak_bytes=own_peak,
+        predicted_bytes=surroundings.predicted_bytes,
+        neighbours=(*((n.name, n.used_bytes) for n in neighbours), *strangers),
+        fault=blame(said, own_peak, replace(surroundings, neighbours=neighbours)),
+        message=message,
+    )
+
+
+def _host_oom(type_: str, message: str, note: DeathNote, exit_: ProcessExited) -> r.HostOom | None:
+    """Return the reason where an error means that the host had no memory left; None: it doesn't."""
+    killer: r.OomKiller | None = None
+    shared: tuple[int, int] | None = None
+    python = type_.rpartition(".")[2].endswith("MemoryError") or note.errno == errno_names.ENOMEM
+    if python or _HOST_SHORT.search(message):
+        killer = "python"
+        shared = _room_of_shared(note) if "unable to" in message else None
+    elif _LOADER_KILLED.search(message) and exit_.kernel_oom_kills > 0:
+        killer = "kernel"
+    elif _LOADER_BUS_ERROR.search(message):
+        shared = _room_of_shared(note)
+        full = shared is not None and shared[0] < max(
+            _SHARED_SHORT_BYTES, int(_SHARED_SHORT_SHARE * shared[1])
+        )
+        killer = "kernel" if full else None
+    if killer is None:
+        return None
+    return r.HostOom(
+        killer=killer,
+        resident=exit_.resident,
+        limit_bytes=None,
+        available_bytes=None,
+        message=message,
+        shared=shared,
+    )
+
+
+def _room_of_shared(note: DeathNote) -> tuple[int, int] | None:
+    free, total = note.memory.shared_free_bytes, note.memory.shared_total_bytes
+    return None if free is None or total is None else (free, total)
+
+
 def _then(spec: StudySpec, trial: Trial, reason: r.Reason) -> Literal["over", "retry", "resume"]:
     if isinstance(reason, r.RESUMED):
         return "resume" if trial.stalls < STALLS_ALLOWED else "over"
     if isinstance(reason, r.DiskFull):
         return "resume"
+    if isinstance(reason, r.GpuOom):
+        if trial.alone:
+            return "over"  # nobody could have made more room
+        if reason.fault == "neighbour":
+            return "retry"
     if isinstance(reason, r.RETRIED) and trial.retries < spec.retries:
         return "retry"
     return "over"

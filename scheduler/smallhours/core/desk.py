@@ -126,6 +126,7 @@ class Desk:
         """File the end of an attempt, tell the search, and see what it means for the study."""
         assert trial.live is not None
         key, score = trial.live.key, trial.score(study.spec)
+        footprint = self.night.footprints.pop(key, None)
         self.record(
             f.AttemptEnded(
                 **key._asdict(),
@@ -135,6 +136,7 @@ class Desk:
                 score=None if score is None else stored(score),
                 then=sentence.then,
                 peak_bytes=peak_bytes,
+                footprint=footprint,
             ),
             at,
         )

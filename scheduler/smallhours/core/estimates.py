@@ -129,12 +129,25 @@ def notice_s(study: Study, trial: Trial) -> float:
     """
     live = trial.live
     assert live is not None
-    gaps = list(live.gaps)
-    if not gaps:
-        pace = pace_s(study, trial, CAUTIOUS)
-        gaps = [60.0 if pace is None else pace]
-    return 1.5 * max(gaps) + UNWIND_S
+    if live.gaps:
+        return _notice_s(max(live.gaps))
+    return _notice_s(pace_s(study, trial, CAUTIOUS))
+
+
+def worth_starting_s(study: Study, trial: Trial | None) -> float:
+    """Return the seconds before a fixed time up to which it is worth while to start a trial.
+
+    With less, it would have to leave before it has done a step.
+    """
+    pace = pace_s(study, trial, CAUTIOUS)
+    return _notice_s(pace) + (pace or 0.0)
+
+
+def _notice_s(step_s: float | None) -> float:
+    return 1.5 * (_UNKNOWN_STEP_S if step_s is None else step_s) + UNWIND_S
 
 
 #: Saving a checkpoint and leaving takes about this long.
 UNWIND_S = 5.0
+#: What a step is taken to last where nothing is known of it.
+_UNKNOWN_STEP_S = 60.0

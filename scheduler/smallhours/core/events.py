@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from smallhours.core.footprint import Footprint
 from smallhours.core.reasons import InterruptCause
 from smallhours.core.settings import Settings
 from smallhours.core.spec import Dimension, Params, Priority, StudySpec
@@ -285,11 +286,35 @@ class CheckpointWritten:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FootprintMeasured:
+    """An attempt's process measured what it has needed so far."""
+
+    at: float
+    key: AttemptKey
+    footprint: Footprint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StopNoticed:
     """An attempt's process saw the order to stop and unwinds."""
 
     at: float
     key: AttemptKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryLeft:
+    """What a trial's process saw of memory when it failed; None: not known."""
+
+    #: Of the card it used, as CUDA says.
+    gpu_free_bytes: int | None = None
+    gpu_total_bytes: int | None = None
+    #: What torch had reserved there, and the most that it ever had.
+    gpu_held_bytes: int | None = None
+    gpu_peak_bytes: int | None = None
+    #: Of /dev/shm.
+    shared_free_bytes: int | None = None
+    shared_total_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,6 +330,9 @@ class DeathNote:
     #: Set where the failure was an OSError.
     errno: int | None = None
     path: str = ""
+    #: The errors that it was raised from, nearest first: type and message.
+    causes: tuple[tuple[str, str], ...] = ()
+    memory: MemoryLeft = MemoryLeft()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -366,5 +394,5 @@ Event: TypeAlias = (
     | StudySubmitted | ReleaseRequested | PauseRequested | MoveRequested | YieldRequested
     | DeadlineRequested | ArchiveRequested | CancelRequested | RequestRefused | ShutdownRequested
     | Suggested | SuggestFailed | ProcessStarted | StateRestored | ReportArrived
-    | CheckpointWritten | StopNoticed | ProcessExited | Tick
+    | CheckpointWritten | FootprintMeasured | StopNoticed | ProcessExited | Tick
 )  # fmt: skip

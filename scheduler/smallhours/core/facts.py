@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from smallhours.core.footprint import Footprint
 from smallhours.core.reasons import Reason
 from smallhours.core.spec import Dimension, Params, Priority, StoredNumber, StudySpec
 from smallhours.core.trial import AttemptKey, Role
@@ -260,6 +261,8 @@ class AttemptEnded(_Fact, frozen=True, kw_only=True, tag="attempt_ended"):
     then: Literal["over", "retry", "resume"]
     #: Highest resident bytes of the process tree; None: not measured.
     peak_bytes: int | None = None
+    #: What the process measured of itself; None: it had no chance.
+    footprint: Footprint | None = None
 
 
 class RequestAnswered(_Fact, frozen=True, kw_only=True, tag="request_answered"):

@@ -95,13 +95,13 @@ def _rest_of(study: Study) -> _Rest | None:
 def _lay_out_living(
     night: Night, rests: dict[int, _Rest], within_s: float | None
 ) -> list[float] | None:
-    """Return when each slot will be free, in seconds from now; None: not known."""
+    """Return when each slot will be free, in seconds from now; None: of none it is known."""
     free = [0.0] * max(0, night.slots - len(night.state.live))
     for key, trial in night.state.live.items():
         study = night.state.studies[key.study]
         left = estimates.expected_left_s(study, trial, night.at)
         if left is None:
-            return None
+            continue  # the others do without that slot
         free.append(left)
         rest = rests.get(study.id)
         if rest is not None:

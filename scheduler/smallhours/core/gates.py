@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from smallhours.core import hours
-from smallhours.core.estimates import whole_s
+from smallhours.core.estimates import whole_s, worth_starting_s
 from smallhours.core.model import Study, Trial
 from smallhours.core.night import Night
 from smallhours.core.waiting import Why
@@ -64,11 +64,16 @@ def too_late(study: Study, trial: Trial | None, gate: Gate, night: Night) -> Why
     It is not started if it would not end before the gate shuts. One of a study whose trials save
     checkpoints is, where that would keep it from ever running: before its hours end it is paused
     and goes on the next time; before a deadline only if not even the whole night were long enough.
+    Nor is it where it would have to leave at once.
     """
     if gate.too_late is None:
         return None
     needed = whole_s(study, trial, night.at)
-    if needed is None or needed <= gate.open_s:
+    if needed is not None and needed <= gate.open_s:
+        return None
+    if gate.open_s <= worth_starting_s(study, trial):
+        return gate.too_late
+    if needed is None:
         return None
     if not study.saves:
         return gate.too_late

@@ -9,8 +9,10 @@ from smallhours.core.spec import Goal, StudySpec, stored
 
 #: A trial is hung after this many of its own median gaps between reports ...
 HUNG_GAPS = 10
-#: ... and no sooner than this; also the limit before its first reports.
+#: ... and no sooner than this.
 HUNG_AT_LEAST_S = 300.0
+#: The limit while no trial of the study has shown yet how long a step takes.
+HUNG_UNKNOWN_S = 3600.0
 #: A process that was ordered may take this long until it speaks (imports, prepare()).
 STARTING_LIMIT_S = 900.0
 #: `finally` blocks and checkpoints get this long before SIGTERM, and again before SIGKILL.
@@ -52,10 +54,15 @@ def study_time(spec: StudySpec, used_s: float) -> Budget | None:
 
 
 def silence_limit_s(spec: StudySpec, gap_s: float | None) -> float:
-    """Return how long a running trial may be silent before it counts as hung."""
+    """Return how long a running trial may be silent before it counts as hung.
+
+    Args:
+        spec: Its study.
+        gap_s: Seconds between its reports, or of others of its study; None: nobody has shown it.
+    """
     if spec.hang_s is not None:
         return spec.hang_s
-    return max(HUNG_AT_LEAST_S, HUNG_GAPS * (gap_s or 0.0))
+    return HUNG_UNKNOWN_S if gap_s is None else max(HUNG_AT_LEAST_S, HUNG_GAPS * gap_s)
 
 
 def notice_limit_s(gap_s: float | None) -> float:

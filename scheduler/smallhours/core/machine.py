@@ -11,11 +11,13 @@ from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core.desk import Desk, why_stopped
 from smallhours.core.intake import Intake
+from smallhours.core.model import Trial
 from smallhours.core.night import Asked, Night
 from smallhours.core.queue import Waiter
 from smallhours.core.reasons import Hung, InterruptCause, Reason
 from smallhours.core.rule import RuleFactory
 from smallhours.core.scheduling import Scheduler
+from smallhours.core.shortage import Neighbour, Surroundings
 from smallhours.core.spec import stored
 from smallhours.core.standby import Standby
 from smallhours.core.state import State
@@ -93,6 +95,9 @@ class Machine:
                 self._state_restored(event)
             case e.CheckpointWritten():
                 self._checkpoint_written(event)
+            case e.FootprintMeasured():
+                self._footprint_measured(event)
+                return self._desk.out
             case e.StopNoticed():
                 if event.key in self.state.live:
                     self._desk.ladders.noticed(event.key, event.at)
@@ -239,6 +244,11 @@ class Machine:
         if reason is not None:
             self._desk.intend(trial, reason, at, how="now", why=why_stopped(reason))
 
+    def _footprint_measured(self, event: e.FootprintMeasured) -> None:
+        if event.key in self.state.live:
+            known = self.night.footprints
+            known[event.key] = event.footprint.after(known.get(event.key))
+
     def _checkpoint_written(self, event: e.CheckpointWritten) -> None:
         key, at = event.key, event.at
         trial = self.state.live.get(key)
@@ -284,15 +294,44 @@ class Machine:
             return
         study, live = self.state.studies[event.key.study], trial.live
         assert live is not None
-        sentence = classify.of_exit(study, trial, event)
+        sentence = classify.of_exit(study, trial, event, self._surroundings(trial))
         if isinstance(sentence.reason, Hung):
             deeds = self._desk.ladders.deeds(event.key, live.intended_at)
             sentence = classify.with_escalation(sentence, deeds)
-        peak = max((size for _, size in event.resident), default=None)
         self._desk.end(
-            study, trial, sentence, event.at, seconds=event.at - live.started_at, peak_bytes=peak
+            study,
+            trial,
+            sentence,
+            event.at,
+            seconds=event.at - live.started_at,
+            peak_bytes=self._peak_bytes(event),
         )
         self._standby.served()
+
+    def _peak_bytes(self, event: e.ProcessExited) -> int | None:
+        """Return the most that was seen resident, by the engine or by the process itself."""
+        sizes = [size for _, size in event.resident]
+        footprint = self.night.footprints.get(event.key)
+        if footprint is not None and footprint.host_bytes is not None:
+            sizes.append(footprint.host_bytes)
+        return max(sizes, default=None)
+
+    def _surroundings(self, trial: Trial) -> Surroundings:
+        """Return what is known of the trials on the same device as this one."""
+        assert trial.live is not None
+        neighbours = []
+        for key, other in self.state.live.items():
+            if other is trial or other.live is None or other.live.device != trial.live.device:
+                continue
+            footprint = self.night.footprints.get(key)
+            neighbours.append(
+                Neighbour(
+                    name=self.state.studies[key.study].name_of(key.trial),
+                    pid=other.live.pid,
+                    used_bytes=footprint.gpu_bytes if footprint is not None else None,
+                )
+            )
+        return Surroundings(neighbours=tuple(neighbours))
 
     def finish_if_dry(self, at: float) -> list[a.Action]:
         """Leave if nothing is left to do; the caller has looked into the inbox just before."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smallhours.core import facts as f
+from smallhours.core.footprint import Footprint
 from smallhours.core.hours import Window, parse
 from smallhours.core.reasons import Crash, Failure, Hung, Reason
 from smallhours.core.rule import Rule
@@ -32,6 +33,8 @@ class Live:
     #: When it last said anything (the start counts).
     heard_at: float
     resume_step: int
+    #: Where it has its place; empty: nowhere yet.
+    device: str = ""
     pid: int | None = None
     #: Whether a report came in this attempt.
     reported: bool = False
@@ -171,6 +174,8 @@ class Study:
     rule: Rule
     standing: Standing
     trials: dict[int, Trial] = field(default_factory=dict)
+    #: The highest number of a trial so far; -1: there is none.
+    last_number: int = -1
     #: Numbers of trials that wait for a place, in the order they came to wait.
     waiting: dict[int, None] = field(default_factory=dict)
     #: Numbers of trials with a living attempt.
@@ -188,6 +193,8 @@ class Study:
     confirmed: set[int] = field(default_factory=set)
     seconds: float = 0.0
     peak_bytes: int = 0
+    #: What its trials were measured to need, by number (paces of the latest attempt, peaks of all).
+    footprints: dict[int, Footprint] = field(default_factory=dict)
     #: Seconds a step took in its latest attempts, their start included.
     paces: deque[float] = field(default_factory=lambda: deque(maxlen=_DURATIONS_KEPT))
     #: Seconds that its latest ended search trials took in all.

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from smallhours.core.events import WallTime
+from smallhours.core.footprint import Footprint
 from smallhours.core.settings import Settings
 from smallhours.core.shares import Shares
 from smallhours.core.state import State
+from smallhours.core.trial import AttemptKey
 
 #: By study: numbers of trials that its search was asked for, and when.
 Asked: TypeAlias = dict[int, dict[int, float]]
@@ -37,6 +39,8 @@ class Night:
     backend: Literal["closed", "opening", "ready", "renewing", "closing"] = "closed"
     #: A renewal is due: nothing is started until what runs has ended.
     worn: bool = False
+    #: What the attempts that live were measured to need so far.
+    footprints: dict[AttemptKey, Footprint] = field(default_factory=dict)
 
     @property
     def places(self) -> int:

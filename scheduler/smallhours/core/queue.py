@@ -176,7 +176,7 @@ def _candidates(study: Study, night: Night) -> Iterator[_Candidate]:
     if not study.trials:
         yield _Candidate(study, None, CreateBaseline(study))
     elif study.searched + len(asked) < study.spec.trials:
-        number = max(study.trials | dict.fromkeys(asked)) + 1
+        number = max(study.last_number, *asked) + 1 if asked else study.last_number + 1
         slow = any(night.at - asked_at >= ASK_PATIENCE_S for asked_at in asked.values())
         yield _Candidate(study, None, None if slow else AskForTrial(study, number))
     elif asked:

@@ -135,21 +135,26 @@ class GpuOom(_Reason, frozen=True, kw_only=True, tag="gpu_oom"):
     free_bytes: int | None
     own_peak_bytes: int | None
     predicted_bytes: int | None
-    #: Neighbouring trials and their bytes.
-    neighbours: tuple[tuple[str, int], ...]
+    #: Neighbouring trials and their bytes; None: not known.
+    neighbours: tuple[tuple[str, int | None], ...]
     fault: Literal["own", "neighbour", "unknown"]
     message: str = ""
+
+
+OomKiller: TypeAlias = Literal["smallhours", "kernel", "python"]
 
 
 class HostOom(_Reason, frozen=True, kw_only=True, tag="host_oom"):
     """Host memory ran out, or the trial outgrew its limit."""
 
-    killer: Literal["smallhours", "kernel", "python"]
+    killer: OomKiller
     #: Resident bytes of the process tree over time: seconds before the end, bytes.
     resident: tuple[tuple[float, int], ...]
     limit_bytes: int | None
     available_bytes: int | None
     message: str = ""
+    #: Room of /dev/shm, where that ran out: free bytes and all; None: it was not that.
+    shared: tuple[int, int] | None = None
 
 
 class DiskFull(_Reason, frozen=True, kw_only=True, tag="disk"):
@@ -234,7 +239,7 @@ TAGS: tuple[str, ...] = (
 #: Reasons after which a trial goes on by itself at no cost.
 RESUMED = (Interrupted, Paused)
 #: Reasons after which a trial is tried again while it has retries left.
-RETRIED = (Crash, Hung, HostOom, Lost)
+RETRIED = (Crash, Hung, GpuOom, HostOom, Lost)
 #: Reasons that a rule, a guard or a limit gave: the search counts the trial as pruned.
 STOPPED = (RungCut, RuleCut, Budget)
 

@@ -133,6 +133,8 @@ class Scheduler:
             f.AttemptStarted(**key._asdict(), device=self._night.device, resume_step=step),
             self._night.at,
         )
+        if self._night.available_bytes is not None:  # as of the last tick: it will take its part
+            self._night.available_bytes -= study.peak_bytes
         self._desk.out.append(
             a.Start(
                 key=key,
@@ -157,7 +159,7 @@ class Scheduler:
         self._desk.out.append(a.Introduce(study=study.id, trial=0, params=study.spec.baseline))
 
     def _create_confirmations(self, study: Study, of: Trial) -> None:
-        first = max(study.trials) + 1
+        first = study.last_number + 1
         for index in range(study.spec.confirm):
             self._desk.record(
                 f.TrialCreated(

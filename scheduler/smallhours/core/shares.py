@@ -28,6 +28,8 @@ class Shares:
         self._served: dict[int, float] = {}
         #: Those that had something to run, and the group in which they took turns.
         self._wanting: dict[int, Priority] = {}
+        #: Slots over weight of those that run something: an attempt that ended since counts too.
+        self._using: dict[int, float] = {}
         self._settled_at: float | None = None
 
     def settle(self, studies: Collection[Study], at: float) -> None:
@@ -39,12 +41,12 @@ class Shares:
         """
         since = 0.0 if self._settled_at is None else at - self._settled_at
         self._settled_at = at
-        for study in studies:
-            if study.living and study.id in self._served:
-                self._served[study.id] += since * len(study.living) / study.standing.weight
+        for number, slots in self._using.items():
+            self._served[number] += since * slots
         for group in {study.standing.priority for study in studies}:
             self._join([study for study in studies if study.standing.priority is group])
         self._wanting = {study.id: study.standing.priority for study in studies}
+        self._using = {s.id: len(s.living) / s.standing.weight for s in studies if s.living}
 
     def _join(self, studies: list[Study]) -> None:
         """Let those that are new among their like begin at the round that is on."""

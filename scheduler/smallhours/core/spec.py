@@ -110,7 +110,7 @@ class StudySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     seed: int = 0
     #: Fresh seeds on which baseline and winner are repeated at the end.
     confirm: int = 0
-    #: Seconds without a report before a trial counts as hung; None: 10 median gaps, at least 300 s.
+    #: Seconds without a report before a trial counts as hung; None: `guards.silence_limit_s`.
     hang_s: float | None = None
     #: Seconds between checkpoints, at least.
     checkpoint_every_s: float = 30.0

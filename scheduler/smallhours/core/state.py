@@ -11,7 +11,7 @@ from typing import assert_never
 
 from smallhours.core import facts as f
 from smallhours.core.model import Live, Saved, Standing, Study, Trial, fingerprint
-from smallhours.core.reasons import PERHAPS_ITS_OWN, Completed, Interrupted, Reason, tag
+from smallhours.core.reasons import PERHAPS_ITS_OWN, Completed, GpuOom, Interrupted, Reason, tag
 from smallhours.core.rule import RuleFactory
 from smallhours.core.trial import AttemptKey, Role, TrialState
 
@@ -181,6 +181,7 @@ class State:
             dimensions=fact.dimensions,
             attrs=fact.attrs,
         )
+        study.last_number = max(study.last_number, fact.trial)
         study.waiting[fact.trial] = None
         if fact.of is not None:
             study.confirmed.add(fact.of)
@@ -192,7 +193,13 @@ class State:
         trial = study.trials[fact.trial]
         trial.move(TrialState.STARTING)
         trial.attempts = fact.attempt
-        trial.live = Live(key=key, started_at=at, heard_at=at, resume_step=fact.resume_step)
+        trial.live = Live(
+            key=key,
+            started_at=at,
+            heard_at=at,
+            resume_step=fact.resume_step,
+            device=fact.device,
+        )
         del study.waiting[fact.trial]
         study.living.add(fact.trial)
         self.live[key] = trial
@@ -222,6 +229,9 @@ class State:
         trial.seconds += fact.seconds
         study.seconds += fact.seconds
         study.peak_bytes = max(study.peak_bytes, fact.peak_bytes or 0)
+        if fact.footprint is not None:
+            known = study.footprints
+            known[fact.trial] = fact.footprint.after(known.get(fact.trial))
         study.living.discard(fact.trial)
         del self.live[key]
         study.reasons[tag(reason)] += 1
@@ -241,7 +251,8 @@ class State:
         trial.move(TrialState.QUEUED)
         study.waiting[trial.number] = None
         if fact.then == "retry":
-            trial.retries += 1
+            if not (isinstance(reason, GpuOom) and reason.fault == "neighbour"):
+                trial.retries += 1
             trial.alone = tag(reason) in ("host_oom", "gpu_oom")
 
     def _over(self, study: Study, trial: Trial, reason: Reason) -> None:

@@ -16,6 +16,8 @@ from smallhours.core.waiting import Why
 
 #: A process that the machine was yielded to must be gone this long.
 _GONE_FOR_S = 30.0
+#: Seconds between two ticks.
+_TICK_S = 1.0
 #: Where a place is needed at once, its trial has this long; the last of it after SIGTERM.
 _AT_ONCE_S = 9.0
 _LAST_CALL_S = 2.0
@@ -43,9 +45,11 @@ class Watch:
         self.climb(at)
 
     def _watch_silence(self, trial: Trial, live: Live, event: e.Tick) -> None:
-        spec, silent = self._desk.state.studies[trial.study].spec, event.at - live.heard_at
+        study = self._desk.state.studies[trial.study]
+        spec, silent = study.spec, event.at - live.heard_at
         starting = trial.state is TrialState.STARTING
-        limit = guards.STARTING_LIMIT_S if starting else guards.silence_limit_s(spec, live.gap_s)
+        gap = live.gap_s or estimates.pace_s(study, None, estimates.CAUTIOUS)
+        limit = guards.STARTING_LIMIT_S if starting else guards.silence_limit_s(spec, gap)
         sample = event.processes.get(live.key)
         if silent <= limit:
             self._desk.ladders.heard(live.key, live.heard_at, sample)
@@ -101,18 +105,18 @@ class Watch:
         if event.foreign:
             self._foreign_at = event.at
         yielded = self._desk.state.yielded
-        if yielded is None:
-            if event.foreign:
-                names = ", ".join(event.foreign)
-                fact = f.Yielded(until=None, by=names, cause="foreign process")
-                self._desk.record(fact, event.at)
+        if yielded is not None and not self._is_over(yielded, event):
             return
-        if yielded.until is None:
-            over = self._foreign_at is None or event.at - self._foreign_at >= _GONE_FOR_S
-        else:
-            over = event.wall is not None and event.wall.unix >= yielded.until
-        if over:
+        if event.foreign:
+            names = ", ".join(event.foreign)
+            self._desk.record(f.Yielded(until=None, by=names, cause="foreign process"), event.at)
+        elif yielded is not None:
             self._desk.record(f.YieldEnded(by="clock" if yielded.until else yielded.by), event.at)
+
+    def _is_over(self, yielded: f.Yielded, event: e.Tick) -> bool:
+        if yielded.until is None:
+            return self._foreign_at is None or event.at - self._foreign_at >= _GONE_FOR_S
+        return event.wall is not None and event.wall.unix >= yielded.until
 
     def see_to_gates(self) -> None:
         """Take off what runs where a gate is shut, or shuts before it would hear of it."""
@@ -124,7 +128,9 @@ class Watch:
             if until.open_s <= estimates.notice_s(study, trial):
                 assert until.shut is not None
                 self._desk.pause(trial, *_who_and_why(until.shut, study, night), night.at)
-                kill_at = night.at + (until.open_s or _AT_ONCE_S)
+                # A tick before: it must be gone by then, and is only looked at once a tick.
+                left = max(0.0, until.open_s - _TICK_S) if until.open_s > 0 else _AT_ONCE_S
+                kill_at = night.at + left
                 self._desk.ladders.needed(live.key, kill_at - _LAST_CALL_S, kill_at)
             elif study.paused:  # nobody needs its place at a certain time
                 self._desk.pause(trial, *_who_and_why(Why.PAUSED, study, night), night.at)

@@ -1,0 +1,72 @@
+"""What a trial was measured to need."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class GpuPeak(msgspec.Struct, frozen=True, array_like=True):
+    """The most that torch's allocator held of one GPU, as its process numbers it."""
+
+    index: int
+    #: Taken from the driver: what no neighbour could have.
+    reserved_bytes: int
+    #: Held by tensors.
+    allocated_bytes: int
+
+
+class Footprint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a trial's process tree was measured to need; None: not measured."""
+
+    #: Seconds a step takes: the median of the latest.
+    step_s: float | None = None
+    #: CPU seconds of the tree per second of wall time, from its first report on.
+    cores: float | None = None
+    #: The most host memory that the tree held.
+    host_bytes: int | None = None
+    #: ``pss``: shared pages are divided among those who share them, so each counts once; ``rss``:
+    #: they count in full for every process, which errs on the safe side (a forked process shares
+    #: the libraries with its zygote).
+    host_source: Literal["pss", "rss"] = "rss"
+    #: Per GPU that its process has used through torch; empty: none.
+    gpus: tuple[GpuPeak, ...] = ()
+    #: What its process holds of a GPU beside torch's allocator (CUDA's context, libraries).
+    context_bytes: int | None = None
+
+    @property
+    def gpu_bytes(self) -> int | None:
+        """The most that torch reserved on one GPU; None: it used none."""
+        return max((gpu.reserved_bytes for gpu in self.gpus), default=None)
+
+    def after(self, before: Footprint | None) -> Footprint:
+        """Return what is known when this was measured after `before`: paces renewed, peaks kept."""
+        if before is None:
+            return self
+        peaks = {gpu.index: gpu for gpu in before.gpus}
+        for gpu in self.gpus:
+            old = peaks.get(gpu.index, gpu)
+            peaks[gpu.index] = GpuPeak(
+                gpu.index,
+                max(gpu.reserved_bytes, old.reserved_bytes),
+                max(gpu.allocated_bytes, old.allocated_bytes),
+            )
+        mine, its = self.host_bytes, before.host_bytes
+        # A finer measure replaces a coarser one, whichever is more.
+        if mine is None or (its is not None and self.host_source == before.host_source):
+            host, source = (mine if its is None else max(its, mine or 0)), before.host_source
+        elif its is None or self.host_source == "pss":
+            host, source = mine, self.host_source
+        else:
+            host, source = its, before.host_source
+        return Footprint(
+            step_s=before.step_s if self.step_s is None else self.step_s,
+            cores=before.cores if self.cores is None else self.cores,
+            host_bytes=host,
+            host_source=source,
+            gpus=tuple(peaks[index] for index in sorted(peaks)),
+            context_bytes=(
+                before.context_bytes if self.context_bytes is None else self.context_bytes
+            ),
+        )
