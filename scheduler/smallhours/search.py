@@ -21,7 +21,13 @@ from smallhours.core.spec import Dimension, Goal, Params, ParamValue, StudySpec
 from smallhours.errors import UsageError
 from smallhours.sampling.evolution import Evolution
 from smallhours.sampling.grid import Grid, GridError
-from smallhours.sampling.mirror import Distributions, Mirror, OpenTrial, distributions_of
+from smallhours.sampling.mirror import (
+    Distributions,
+    Mirror,
+    OpenTrial,
+    Standing,
+    distributions_of,
+)
 from smallhours.sampling.past import Attrs, PastTrial, Proposer, trial_rng_seed
 from smallhours.sampling.sequence import QuasiRandom
 
@@ -121,7 +127,6 @@ class Search:
         samplers.check_study(spec)
         self._spec = spec
         self._past = {past.trial: past for past in history}
-        self._worst = self._worst_of(self._past.values())
         self._own = _proposer(spec)
         #: The declared space as Optuna has it, where Optuna searches it.
         self._declared: Distributions | None = None
@@ -172,7 +177,6 @@ class Search:
     def add(self, past: PastTrial) -> None:
         """Let the search know of a trial that it did not propose (the baseline)."""
         self._past[past.trial] = past
-        self._worst = self._worst_of(self._past.values())
         self._mirror = None
 
     def tell(
@@ -182,8 +186,8 @@ class Search:
 
         Args:
             trial: A number that was asked for or added.
-            outcome: ``complete`` without a finite value counts as ``worst``; ``worst`` counts as
-                ``fail`` until some trial has a finite value.
+            outcome: ``complete`` without a finite value counts as ``worst``, which ranks behind all
+                others.
             value: The score; for ``pruned`` the last value, NaN ranks last at its step.
             step: The step of `value`; pruned trials are ranked by it first.
         """
@@ -191,17 +195,14 @@ class Search:
         told = replace(before, outcome=outcome, value=value, step=step)
         if told == before:
             return
+        last = self._last()
         self._past[trial] = told
-        if before.outcome is not None:
-            self._worst = self._worst_of(self._past.values())
-            self._mirror = None
-        elif self._completes_stopped:
-            self._moves_worst(told)
-            self._mirror = None  # the median that stands in for stopped trials may have moved
-        elif self._moves_worst(told):
+        if before.outcome is not None or self._completes_all:
+            self._mirror = None  # with `_completes_all`, values that stand in may have moved
+        elif last != self._last() and any(past.ranks_last for past in self._past.values()):
             self._mirror = None
         elif self._mirror is not None and self._distributions_of(told) is not None:
-            self._mirror.finish(told, self._worst)
+            self._mirror.finish(told, self._last())
 
     def _ask_declared(self, asking: Asking, _trial: int) -> None:
         for dimension in self._spec.space or ():
@@ -216,7 +217,8 @@ class Search:
     def _mirrored(self, asked: int | None = None) -> Mirror:
         """Make the mirror; the number `asked` is left open in it for the next ask."""
         mirror = Mirror(self._spec.goal)
-        median = self._median() if self._completes_stopped else None
+        median = self._median() if self._completes_all else None
+        last = self._last()
         count = max(self._past, default=-1) + 1
         for number in range(count if asked is None else max(count, asked)):
             past = self._past.get(number)
@@ -227,7 +229,7 @@ class Search:
                 mirror.add_number("FAIL")
             else:
                 shown = past if median is None else self._completed(past, median)
-                mirror.add(shown, distributions, self._worst)
+                mirror.add(shown, distributions, last)
         return mirror
 
     def _distributions_of(self, past: PastTrial) -> Distributions | None:
@@ -237,10 +239,10 @@ class Search:
         return None if past.dimensions is None else distributions_of(past.dimensions)
 
     @property
-    def _completes_stopped(self) -> bool:
-        """Whether Optuna is shown stopped trials as complete ones: its GP passes them over.
+    def _completes_all(self) -> bool:
+        """Whether Optuna is shown all trials as complete ones: its GP passes others over.
 
-        It would propose what was stopped again and again.
+        It would propose what was stopped, or did not fit, again and again.
         """
         return self._spec.sampler.name == "gp"
 
@@ -260,19 +262,18 @@ class Search:
         ]
         return statistics.median(values) if values else None
 
-    def _worst_of(self, trials: Iterable[PastTrial]) -> float | None:
-        values = [value for past in trials if (value := past.finite_value) is not None]
-        return max(values, key=self._badness, default=None)
+    def _last(self) -> Standing:
+        """Return how Optuna is shown a trial that ranks behind all others.
 
-    def _moves_worst(self, told: PastTrial) -> bool:
-        """Take note of a new worst value; say whether the mirror holds the old one somewhere."""
-        value = told.finite_value
-        if value is None:
-            return False
-        if self._worst is not None and self._badness(value) <= self._badness(self._worst):
-            return False
-        self._worst = value
-        return any(past.takes_worst for past in self._past.values())
+        TPE ranks a stopped trial without a value last. A complete one, whatever its value, would
+        count as one of the best where hardly any other is complete (ADR 9). While no trial has a
+        value it would count as one of the best, too: until then it has failed.
+        """
+        values = (v for past in self._past.values() if (v := past.finite_value) is not None)
+        if self._completes_all:
+            worst = max(values, key=self._badness, default=None)
+            return ("FAIL", None) if worst is None else ("COMPLETE", worst)
+        return ("FAIL", None) if next(values, None) is None else ("PRUNED", None)
 
     def _badness(self, value: float) -> float:
         return value if self._spec.goal is Goal.MINIMIZE else -value

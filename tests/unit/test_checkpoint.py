@@ -321,4 +321,4 @@ def test_a_step_beyond_the_last_sends_nothing_and_ends_the_trial(tmp_path: Path)
     with pytest.raises(TrialStopped, match="last step"):
         trial.report(3, loss=1.0)
     assert trial.finished
-    assert link.kinds() == ["report"]
+    assert link.kinds() == ["report", "usage"]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -36,7 +36,7 @@ def blanked(reason: r.Reason) -> r.Reason:
     changes: dict[str, Any] = {}
     for field in msgspec.structs.fields(reason):
         value = getattr(reason, field.name)
-        if "None" in str(field.type):
+        if type(None) in get_args(field.type):
             changes[field.name] = None
         elif field.type is str and field.name not in ("rule", "metric", "type", "goal"):
             changes[field.name] = ""

@@ -352,7 +352,8 @@ def test_json_of_a_trial_has_numbers_as_numbers_and_nan_as_null(night: Recording
     assert shown["reason"]["value"] is None
     assert set(shown["attempts"][0]) == {
         "number", "device", "started_at", "ended_at", "resume_step", "pid", "intent", "reason",
-        "then", "last_step", "seconds", "peak_bytes", "rejected",
+        "then", "last_step", "seconds", "peak_bytes", "footprint",
+        "rejected",
     }  # fmt: skip
 
 

@@ -201,21 +201,35 @@ class TestTelling:
     def make(self, goal: Goal = Goal.MINIMIZE) -> Search:
         return Search(spec(goal=goal), [PastTrial(trial=n, params=_params(n)) for n in range(4)])
 
+    def test_worst_is_stopped_without_a_value_once_another_trial_has_one(self) -> None:
+        search = self.make()
+        search.tell(0, "worst", None)
+        search.tell(1, "complete", math.nan)
+        assert standing(search)[:2] == [("FAIL", None, {})] * 2
+        search.tell(2, "pruned", 7.0, 3)
+        assert standing(search)[:2] == [("PRUNED", None, {})] * 2
+        search.tell(3, "worst", None)
+        assert standing(search)[2:] == [("PRUNED", 7.0, {3: 7.0}), ("PRUNED", None, {})]
+        search.tell(2, "fail", None)
+        assert standing(search) == [("FAIL", None, {})] * 4
+
     @pytest.mark.parametrize(("goal", "worst"), [(Goal.MINIMIZE, 7.0), (Goal.MAXIMIZE, 0.5)])
-    def test_worst_is_complete_with_the_worst_value_of_all(self, goal: Goal, worst: float) -> None:
-        search = self.make(goal)
+    def test_a_gaussian_process_is_shown_worst_as_the_worst_value(
+        self, goal: Goal, worst: float
+    ) -> None:
+        study = spec(goal=goal, sampler=Sampler(name="gp"))
+        search = Search(study, [PastTrial(trial=n, params=_params(n)) for n in range(3)])
         search.tell(0, "worst", None)
         assert standing(search)[0] == ("FAIL", None, {})
         search.tell(1, "complete", 0.5)
         search.tell(2, "pruned", 7.0, 3)
         assert standing(search)[0] == ("COMPLETE", worst, {})
-        assert standing(search)[2] == ("PRUNED", 7.0, {3: 7.0})
 
     def test_a_complete_trial_without_a_finite_value_counts_as_worst(self) -> None:
         search = self.make()
         for trial, value in enumerate([2.0, math.nan, math.inf, -math.inf]):
             search.tell(trial, "complete", value)
-        assert standing(search) == [("COMPLETE", 2.0, {})] * 4
+        assert standing(search) == [("COMPLETE", 2.0, {})] + [("PRUNED", None, {})] * 3
 
     def test_a_pruned_nan_ranks_last_at_its_step(self) -> None:
         search = self.make()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import Any
 
 from smallhours.backends.base import SlotReturn
+from smallhours.backends.links import Usage
 from smallhours.core import classify
 from smallhours.core import events as e
+from smallhours.core.footprint import Footprint, GpuPeak
 from smallhours.core.trial import AttemptKey
 
 #: Longest texts, in characters: the worker keeps to them, the user's code need not.
 TEXT_CHARS = 4_000
 _NOTE_CHARS = {"traceback": 21_000}
+_CAUSES = 5
 
 
 def note_of(data: dict[str, Any] | None) -> e.DeathNote | None:
@@ -24,7 +28,43 @@ def note_of(data: dict[str, Any] | None) -> e.DeathNote | None:
         name: text(data.get(name, ""), _NOTE_CHARS.get(name, TEXT_CHARS))
         for name in ("type", "message", "fingerprint", "where", "traceback", "phase", "path")
     }
-    return e.DeathNote(**texts, errno=errno if isinstance(errno, int) else None)
+    causes, memory = data.get("causes"), data.get("memory")
+    return e.DeathNote(
+        **texts,
+        errno=errno if isinstance(errno, int) else None,
+        causes=_causes(causes) if isinstance(causes, list) else (),
+        memory=_memory(memory) if isinstance(memory, dict) else e.MemoryLeft(),
+    )
+
+
+def _causes(data: list[Any]) -> tuple[tuple[str, str], ...]:
+    pairs = [pair for pair in data if isinstance(pair, list) and len(pair) == 2]
+    return tuple((text(type_), text(message)) for type_, message in pairs[:_CAUSES])
+
+
+def _memory(data: dict[str, Any]) -> e.MemoryLeft:
+    sizes = {
+        field.name: size
+        for field in dataclasses.fields(e.MemoryLeft)
+        if isinstance(size := data.get(field.name.removesuffix("_bytes")), int) and size >= 0
+    }
+    return e.MemoryLeft(**sizes)
+
+
+def footprint_of(usage: Usage) -> Footprint:
+    """Return what a process said that it needed as the core takes it."""
+    return Footprint(
+        step_s=_short(usage.step_s),
+        cores=_short(usage.cores),
+        host_bytes=usage.host,
+        host_source="pss" if usage.pss else "rss",
+        gpus=tuple(GpuPeak(*gpu) for gpu in usage.gpus),
+    )
+
+
+def _short(value: float | None) -> float | None:
+    """Return a measured value with the digits that mean something."""
+    return None if value is None else float(f"{value:.4g}")
 
 
 def text(value: object, limit: int = TEXT_CHARS) -> str:

@@ -56,6 +56,22 @@ class Checkpoint(_Message, frozen=True, tag="ckpt"):
     bytes: int
 
 
+_Amount = Annotated[int, msgspec.Meta(ge=0, le=_STEP_MOST)]
+_Pace = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class Usage(_Message, frozen=True, tag="usage"):
+    """What the process tree needed so far; None: not measured."""
+
+    step_s: _Pace | None = None
+    cores: _Pace | None = None
+    host: _Amount | None = None
+    #: `host` counts shared pages once instead of in full for every process.
+    pss: bool = False
+    #: Per GPU: its index, and the most that torch reserved and allocated.
+    gpus: tuple[tuple[_Amount, _Amount, _Amount], ...] = ()
+
+
 class Stopping(_Message, frozen=True, tag="stopping"):
     """The order to stop was seen."""
 
@@ -64,7 +80,7 @@ class Done(_Message, frozen=True, tag="done"):
     """The training function returned."""
 
 
-Message: TypeAlias = Hello | Restored | Report | Checkpoint | Stopping | Done
+Message: TypeAlias = Hello | Restored | Report | Checkpoint | Usage | Stopping | Done
 
 _decode = msgspec.json.Decoder(Message).decode
 _GO = b'{"t":"go"}\n'

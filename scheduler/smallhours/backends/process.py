@@ -310,6 +310,9 @@ class ProcessBackend:
                         at=now, key=key, step=message.s, path=message.path, size_bytes=message.bytes
                     )
                 )
+            case links.Usage():
+                footprint = evidence.footprint_of(message)
+                self._post(e.FootprintMeasured(at=now, key=key, footprint=footprint))
             case links.Stopping():
                 self._post(e.StopNoticed(at=now, key=key))
             case links.Done():
@@ -367,6 +370,7 @@ class ProcessBackend:
             "resume": [{"step": point.step, "path": point.path} for point in order.resume],
             "checkpoint_every_s": spec.checkpoint_every_s,
             "best_known": order.best_known,
+            "memory_bytes": None,
         }
 
 

@@ -35,7 +35,8 @@ def show(
     JSON of a trial: trial, number, study, role, of, params, seed, state, waiting (why, to,
     from_step), reason, then, score, last_step, seconds, curve ([step, value] pairs), attempts
     (number, device, started_at, ended_at, resume_step, pid, intent, reason, then, last_step,
-    seconds, peak_bytes, rejected) and checkpoints (step, attempt, path, size_bytes, at).
+    seconds, peak_bytes, footprint, rejected) and checkpoints (step, attempt, path, size_bytes,
+    at).
 
     Returns:
         The exit code.

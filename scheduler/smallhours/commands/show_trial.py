@@ -10,7 +10,7 @@ from smallhours.commands.show_study import waiting_words
 from smallhours.core.reasons import tag
 from smallhours.core.spec import Goal
 from smallhours.core.trial import Role, TrialState
-from smallhours.explain import in_brief, kind
+from smallhours.explain import footprint_words, in_brief, kind
 from smallhours.snapshot import AttemptView, Snapshot, StudyView, TrialView
 from smallhours.text import Page, Piece, Toned, count, duration, number, of_kind, size
 
@@ -63,6 +63,7 @@ def _facts(view: TrialView, study: StudyView) -> list[tuple[str, str]]:
         ("rank", rank),
         ("steps", f"{view.last_step} of {study.spec.steps}"),
         ("time", _time(view)),
+        ("needed", footprint_words(view.footprint)),
         ("seed", str(view.seed)),
     ]
 

@@ -2,6 +2,16 @@
 
 from smallhours.explain.evidence import Item, evidence
 from smallhours.explain.sentences import About, sentences
-from smallhours.explain.words import GROUPS, WORDS, in_brief, kind
+from smallhours.explain.words import GROUPS, WORDS, footprint_words, in_brief, kind
 
-__all__ = ["GROUPS", "WORDS", "About", "Item", "evidence", "in_brief", "kind", "sentences"]
+__all__ = [
+    "GROUPS",
+    "WORDS",
+    "About",
+    "Item",
+    "evidence",
+    "footprint_words",
+    "in_brief",
+    "kind",
+    "sentences",
+]

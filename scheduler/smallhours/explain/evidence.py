@@ -154,7 +154,9 @@ def _seen(reason: r.Failure) -> str:
 def _resource(reason: r.GpuOom | r.HostOom | r.DiskFull | r.GpuFault) -> list[Item]:
     match reason:
         case r.GpuOom():
-            neighbours = ", ".join(f"{name} {size(held)}" for name, held in reason.neighbours)
+            neighbours = ", ".join(
+                name if held is None else f"{name} {size(held)}" for name, held in reason.neighbours
+            )
             return [
                 Item("requested", _bytes(reason.requested_bytes)),
                 Item("free", _bytes(reason.free_bytes)),
@@ -171,6 +173,7 @@ def _resource(reason: r.GpuOom | r.HostOom | r.DiskFull | r.GpuFault) -> list[It
                 Item("held", held),
                 Item("limit", _bytes(reason.limit_bytes)),
                 Item("available", _bytes(reason.available_bytes)),
+                Item("shared memory", _room(reason.shared)),
                 Item("message", reason.message),
             ]
         case r.DiskFull():
@@ -192,6 +195,10 @@ def _resource(reason: r.GpuOom | r.HostOom | r.DiskFull | r.GpuFault) -> list[It
 
 def _competitors(competitors: tuple[tuple[int, float], ...], study: str) -> str:
     return ", ".join(f"{study}/{trial} {number(value)}" for trial, value in competitors)
+
+
+def _room(shared: tuple[int, int] | None) -> str:
+    return "" if shared is None else f"{size(shared[0])} of {size(shared[1])} free"
 
 
 def _bytes(size_bytes: int | None) -> str:

@@ -243,12 +243,12 @@ def _ran_out(reason: r.GpuOom | r.HostOom | r.DiskFull | r.GpuFault, about: Abou
                 else f" asking for {size(reason.requested_bytes)}"
             )
             free = "" if reason.free_bytes is None else f" with {size(reason.free_bytes)} free"
-            blame = {
-                "own": "It was alone to blame: the configuration is too large for the card.",
-                "neighbour": "A neighbour on the card had taken more than was foreseen.",
-                "unknown": "Whose fault it was can't be told.",
-            }[reason.fault]
-            return f"{about.name} ran out of GPU memory {at}{asked}{free}. {blame}"
+            held = (
+                ""
+                if reason.own_peak_bytes is None
+                else f" when it held up to {size(reason.own_peak_bytes)}"
+            )
+            return f"{about.name} ran out of GPU memory {at}{asked}{free}{held}. {_blame(reason)}"
         case r.HostOom():
             return f"{about.name} ran out of memory {at}: {_host_oom(reason)}"
         case r.DiskFull():
@@ -266,17 +266,35 @@ def _ran_out(reason: r.GpuOom | r.HostOom | r.DiskFull | r.GpuFault, about: Abou
             )
 
 
+def _blame(reason: r.GpuOom) -> str:
+    match reason.fault:
+        case "own" if reason.neighbours:
+            return "It was alone to blame: it needed more than was foreseen, or than its cap."
+        case "own":
+            return "It was alone to blame: the configuration is too large for the card."
+        case "neighbour":
+            return "A neighbour on the card had taken more than was foreseen."
+        case "unknown":
+            return "Whose fault it was can't be told."
+
+
 def _host_oom(reason: r.HostOom) -> str:
+    if reason.shared is not None:
+        free, total = reason.shared
+        return (
+            f"its shared memory (/dev/shm) was full: {size(free)} of {size(total)} were free. Give"
+            " its DataLoader fewer workers, or make /dev/shm larger."
+        )
     peak = max((held for _, held in reason.resident), default=None)
     held = "" if peak is None else f" when it held {size(peak)}"
     match reason.killer:
         case "kernel":
             return (
-                f"the kernel killed it{held}, to save the machine. Run smaller models or fewer"
-                " trials at a time, or set `memory_bytes` in the study."
+                f"the kernel killed it, or a process of its own{held}, to save the machine. Run"
+                " smaller models or fewer trials at a time, or set `memory_bytes` in the study."
             )
         case "python":
-            return f"an allocation failed in Python (MemoryError){held}."
+            return f"an allocation failed in its process{held}."
         case "smallhours":
             if reason.limit_bytes is not None:
                 return (
@@ -338,6 +356,8 @@ def _afterwards(reason: r.Reason, about: About) -> str:
     if about.then == "retry":
         alone = ", alone this time" if isinstance(reason, r.HostOom | r.GpuOom) else ""
         return f"It will be tried again {whence}{alone}."
+    if isinstance(reason, r.GpuOom) and about.retries:
+        return "It won't be tried again: what runs out of GPU memory is tried once more, alone."
     if isinstance(reason, r.Failure):
         return "It won't be tried again: the same code would fail in the same way."
     if isinstance(reason, r.RETRIED):

@@ -6,7 +6,8 @@ import signal as signals
 from typing import Final, assert_never
 
 from smallhours.core import reasons as r
-from smallhours.text import Kind, clean, duration, number
+from smallhours.core.footprint import Footprint
+from smallhours.text import Kind, clean, duration, number, size
 
 #: What a count of ended trials is called, in the order of the groups.
 WORDS: Final[dict[str, str]] = {
@@ -99,6 +100,33 @@ def errno_words(code: int) -> str:
     return f"{os.strerror(code)} ({errno.errorcode.get(code, code)})"
 
 
+def footprint_words(footprint: Footprint | None) -> str:
+    """Return what a trial needed: ``312 MiB of memory, 0.98 of a core, 0.21 s a step``.
+
+    What was not measured is left out; empty: nothing was.
+    """
+    if footprint is None:
+        return ""
+    parts = []
+    if footprint.host_bytes is not None:
+        more = "" if footprint.host_source == "pss" else " at most"
+        parts.append(f"{size(footprint.host_bytes)} of memory{more}")
+    parts.extend(
+        f"{size(gpu.reserved_bytes)} of GPU {gpu.index} ({size(gpu.allocated_bytes)} in tensors)"
+        for gpu in footprint.gpus
+    )
+    if footprint.cores is not None:
+        cores = f"{footprint.cores:.2f}"
+        parts.append(f"{cores} of a core" if footprint.cores < 1.0 else f"{cores} cores")
+    if footprint.step_s is not None:
+        parts.append(f"{_step_time(footprint.step_s)} a step")
+    return ", ".join(parts)
+
+
+def _step_time(step_s: float) -> str:
+    return f"{step_s * 1000:.3g} ms" if step_s < 0.1 else duration(step_s)
+
+
 def in_brief(reason: r.Reason) -> str:
     """Return a reason in a few words, for a table or a live display."""
     match reason:
@@ -136,9 +164,10 @@ def in_brief(reason: r.Reason) -> str:
         case r.Hung():
             return f"hung: silent for {duration(reason.silent_s)}"
         case r.GpuOom():
-            return "out of GPU memory"
+            by = " beside a neighbour that grew" if reason.fault == "neighbour" else ""
+            return f"out of GPU memory{by}"
         case r.HostOom():
-            return "out of memory"
+            return "out of memory" if reason.shared is None else "out of shared memory (/dev/shm)"
         case r.DiskFull():
             return f"disk: {errno_words(reason.errno)}"
         case r.GpuFault():

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: A space as Optuna has it.
 Distributions: TypeAlias = "dict[str, BaseDistribution]"
+#: The state and value of a trial as Optuna has them.
+Standing: TypeAlias = tuple[str, float | None]
 
 
 class OpenTrial:
@@ -62,11 +64,17 @@ class Mirror:
         #: Trials in it; the next one gets this number.
         self.count = 0
 
-    def add(self, past: PastTrial, distributions: Distributions, worst: float | None) -> None:
-        """Take up a trial that has its configuration."""
+    def add(self, past: PastTrial, distributions: Distributions, last: Standing) -> None:
+        """Take up a trial that has its configuration.
+
+        Args:
+            past: The trial.
+            distributions: The space that it was drawn from.
+            last: How a trial is shown that ranks behind all others.
+        """
         import optuna
 
-        state, value = _standing(past, worst)
+        state, value = _standing(past, last)
         steps = {past.step or 0: value} if state == "PRUNED" and value is not None else None
         self._add(
             optuna.trial.create_trial(
@@ -92,11 +100,11 @@ class Mirror:
         self.count = max(self.count, number + 1)
         return OpenTrial(trial)
 
-    def finish(self, told: PastTrial, worst: float | None) -> None:
-        """End a trial that runs."""
+    def finish(self, told: PastTrial, last: Standing) -> None:
+        """End a trial that runs; see `add`."""
         import optuna
 
-        state, value = _standing(told, worst)
+        state, value = _standing(told, last)
         if state == "PRUNED" and value is not None:
             trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._id, told.trial)
             self._storage.set_trial_intermediate_value(trial_id, told.step or 0, value)
@@ -132,16 +140,16 @@ def _fresh(sampler: Sampler, seed: int) -> BaseSampler:
             return TPESampler(seed=seed, constant_liar=True, **sampler.options)
 
 
-def _standing(past: PastTrial, worst: float | None) -> tuple[str, float | None]:
-    """Return the state and value that a trial has in Optuna."""
+def _standing(past: PastTrial, last: Standing) -> Standing:
+    """Return how Optuna is shown a trial."""
     if past.outcome is None:
         return "RUNNING", None
     if past.outcome == "pruned":
         unranked = None if past.value is None else math.nan
         return "PRUNED", unranked if past.finite_value is None else past.finite_value
-    if past.outcome == "fail" or (past.takes_worst and worst is None):
+    if past.outcome == "fail":
         return "FAIL", None
-    return "COMPLETE", worst if past.takes_worst else past.finite_value
+    return last if past.ranks_last else ("COMPLETE", past.finite_value)
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:

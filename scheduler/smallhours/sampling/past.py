@@ -40,8 +40,8 @@ class PastTrial:
         return self.value if math.isfinite(self.value) else None
 
     @property
-    def takes_worst(self) -> bool:
-        """Whether it stands in the search with the worst value instead of its own."""
+    def ranks_last(self) -> bool:
+        """Whether it stands behind all others in the search: it has no value that could count."""
         return self.outcome == "worst" or (self.outcome == "complete" and self.finite_value is None)
 
 

@@ -184,6 +184,7 @@ def _attempt(run: _Run, reported: int, now: float | None) -> AttemptView:
         last_step=last_step,
         seconds=seconds,
         peak_bytes=end.peak_bytes if end else None,
+        footprint=end.footprint if end else None,
         rejected=run.rejected,
     )
 

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from smallhours.core.footprint import Footprint
 from smallhours.core.reasons import Reason
 from smallhours.core.spec import Params, Priority, StudySpec
 from smallhours.core.trial import Role, TrialState
@@ -188,6 +189,8 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
     last_step: int
     seconds: float
     peak_bytes: int | None
+    #: What its process measured of itself; None: nothing, or it is not over.
+    footprint: Footprint | None
     #: Checkpoints that were passed over: path and what was wrong.
     rejected: tuple[tuple[str, str], ...]
 
@@ -225,6 +228,15 @@ class TrialView(msgspec.Struct, frozen=True, kw_only=True):
     #: Oldest first.
     checkpoints: tuple[CheckpointView, ...]
     seconds: float
+
+    @property
+    def footprint(self) -> Footprint | None:
+        """What it was measured to need: the latest paces, the peaks of all attempts."""
+        known: Footprint | None = None
+        for attempt in self.attempts:
+            if attempt.footprint is not None:
+                known = attempt.footprint.after(known)
+        return known
 
     @property
     def steps_run(self) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from smallhours.study import Study
-from smallhours.worker import code, note
+from smallhours.worker import code, note, usage
 from smallhours.worker.checkpoint import seed_all
 from smallhours.worker.limits import DUMP_SIGNAL, born, loaded
 from smallhours.worker.link import EngineLink, LinkLostError
@@ -128,8 +128,12 @@ def run(study: Study, data: object, order: Order, link: EngineLink, folder: Path
         pass  # its end was decided before, or it is past its last step
     except BaseException as error:  # noqa: BLE001 - it is told in the death note
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        return fail(note.describe(error, folder, "train"), note.for_people(error, folder), order)
+        death = note.describe(error, folder, "train")
+        status = fail(death, note.for_people(error, folder), order)
+        trial.measure()
+        return status
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    trial.measure()
     if trial.finished or not trial.stopped:
         try:
             link.send({"t": "done"})
@@ -150,6 +154,7 @@ def train(study: Study, trial: Trial, order: Order) -> None:
     if torch is not None:
         torch.set_num_threads(order.threads)
     seed_all(order.seed)
+    usage.cap(order.device, order.memory_bytes)
     assert study.train_function is not None
     try:
         study.train_function(trial)

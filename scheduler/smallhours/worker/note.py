@@ -13,12 +13,15 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, Literal
 
+from smallhours.worker import usage
+
 Phase = Literal["load", "prepare", "train"]
 Note = dict[str, Any]
 
 _OURS = str(Path(__file__).parent.parent) + os.sep
 _MESSAGE_CAP, _TRACEBACK_CAP = 4_000, 20_000
-_RESERVED_BYTES = 32 * 1024
+_MOST_CAUSES = 3
+_RESERVED_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +43,11 @@ def describe(error: BaseException, folder: Path, phase: Phase) -> Note:
     if isinstance(error, MemoryError):
         traceback.clear_frames(error.__traceback__)  # what filled the memory hangs on them
     own = [frame for frame in _frames(error, folder) if frame.own is not None]
-    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    kind = _kind(error)
     os_error = error if isinstance(error, OSError) else None
+    memory = usage.left()  # what the error's frames hold is still held
     return {
-        "type": kind.removeprefix("builtins."),
+        "type": kind,
         "message": _message(error)[:_MESSAGE_CAP],
         "fingerprint": _fingerprint(kind, own),
         "where": _where(error, own, folder),
@@ -51,6 +55,8 @@ def describe(error: BaseException, folder: Path, phase: Phase) -> Note:
         "phase": phase,
         "errno": os_error.errno if os_error else None,
         "path": _path(os_error.filename) if os_error else "",
+        "causes": [[_kind(cause), _message(cause)[:_MESSAGE_CAP]] for cause in _causes(error)],
+        "memory": memory,
     }
 
 
@@ -123,6 +129,19 @@ def _where(error: BaseException, own: list[_Frame], folder: Path) -> str:
     if isinstance(error, SyntaxError) and error.filename and is_own(error.filename, folder):
         return f"{Path(error.filename).relative_to(folder)}:{error.lineno}"
     return ""
+
+
+def _kind(error: BaseException) -> str:
+    return f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return the errors that this one was raised from, nearest first."""
+    found: list[BaseException] = []
+    while (cause := error.__cause__) is not None and len(found) < _MOST_CAUSES:
+        found.append(cause)
+        error = cause
+    return found
 
 
 def _message(error: BaseException) -> str:

@@ -36,6 +36,8 @@ class Order:
     checkpoint_every_s: float
     #: The study's best score when the attempt started; None: none yet.
     best_known: float | None
+    #: The most memory that it may take of its GPU; None: no cap.
+    memory_bytes: int | None = None
 
     @classmethod
     def parse(cls, data: dict[str, Any]) -> Order:
@@ -59,6 +61,7 @@ class Order:
             resume=tuple((point["step"], point["path"]) for point in data["resume"]),
             checkpoint_every_s=data["checkpoint_every_s"],
             best_known=None if best is None else float(best),
+            memory_bytes=data.get("memory_bytes"),
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import statistics
@@ -18,6 +19,7 @@ from smallhours.hints import did_you_mean
 from smallhours.worker import checkpoint
 from smallhours.worker.link import Link, LinkLostError, Message, stored
 from smallhours.worker.order import Order
+from smallhours.worker.usage import Meter
 
 #: Reports whose gaps say how long an epoch takes.
 _GAPS = 9
@@ -71,6 +73,7 @@ class Trial:
         self._improved = False
         self._reported_at: float | None = None
         self._gaps: deque[float] = deque(maxlen=_GAPS)
+        self._meter = Meter()
         self._verdicts_owed = 0
         self._stop: Message | None = None
         self._told_stopping = False
@@ -130,8 +133,11 @@ class Trial:
         }  # fmt: skip
         if wait_s:
             message["w"] = 1
+        steps = step - self._last_step
         self._note(step, values[self._order.metric])
         self._shield(lambda: self._exchange(message, wait_s))
+        if self._stop is None and (usage := self._meter.reported(steps)) is not None:
+            self._shield(lambda: self._exchange(usage, 0.0))
         if self._stop is not None and (self._stop["how"] == "now" or not self._saves):
             self._end()
 
@@ -184,6 +190,11 @@ class Trial:
             self._shield(lambda: self._save(state))
         if self._stop is not None:
             self._end()
+
+    def measure(self) -> None:
+        """Tell the engine what the attempt has needed so far, if it still listens."""
+        with contextlib.suppress(LinkLostError):
+            self._shield(lambda: self._link.send(self._meter.measure()))
 
     def on_sigterm(self, signum: int, frame: FrameType | None) -> None:
         """Unwind where the engine ordered to stop; without an order, end as SIGTERM always does."""
