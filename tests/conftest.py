@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,3 +17,10 @@ def real(tmp_path: Path) -> Iterator[RealNight]:
     night = RealNight(tmp_path)
     yield night
     night.close()
+
+
+def pytest_collection_finish() -> None:
+    """Ray reads its settings when it is imported, and tests start it with those of the engine."""
+    assert "ray" not in sys.modules, (
+        "a test file imports ray at its top: import it where it is used"
+    )

@@ -11,7 +11,6 @@ from typing import Protocol
 
 import optuna
 import pytest
-from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from smallhours.core.reasons import RungCut
 from smallhours.core.spec import Goal
@@ -68,6 +67,9 @@ class Tune:
     """Ray Tune's scheduler with one bracket."""
 
     def __init__(self, at: Setting, *, stop_last_trials: bool) -> None:
+        # Not above: Ray reads its settings once, and other tests start it with settings of ours.
+        from ray.tune.schedulers import AsyncHyperBandScheduler
+
         self.scheduler = AsyncHyperBandScheduler(
             metric="loss",
             mode={"minimize": "min", "maximize": "max"}[at.goal.value],
@@ -84,7 +86,7 @@ class Tune:
     def report(self, trial: int, step: int, value: float) -> bool:
         result = {"training_iteration": step, "loss": value}
         decision = self.scheduler.on_trial_result(None, SimpleNamespace(trial_id=trial), result)
-        return decision == TrialScheduler.STOP
+        return decision == self.scheduler.STOP
 
 
 class Optuna:
