@@ -1,0 +1,147 @@
+"""What the packer knows of a card and of the trials on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from smallhours.packing.footprint import Bound
+from smallhours.packing.guard import Guard
+from smallhours.packing.load import Demand
+from smallhours.packing.regression import Params
+
+#: What is added to a measured peak: allocators keep a little more than they gave before.
+_GROWS: Final = 1.02
+#: Reports after which a trial's peak is taken for what it needs.
+SETTLED_REPORTS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A card as it is now."""
+
+    name: str
+    total_bytes: int
+    #: Kept free, for a display or by wish.
+    reserve_bytes: int = 0
+    #: What processes that are not ours have taken.
+    foreign_bytes: int = 0
+    #: Nothing may be started on it: too hot, given back, or gone.
+    closed: bool = False
+    #: How fast it is beside the first card, alone.
+    speed: float = 1.0
+
+    @property
+    def room_bytes(self) -> int:
+        """Bytes that our trials may have together."""
+        return max(0, self.total_bytes - self.reserve_bytes - self.foreign_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A trial that could be started."""
+
+    key: str
+    study: str
+    params: Params
+    steps_left: int
+    #: What its owner believes of its memory; None: nothing.
+    believed_bytes: int | None = None
+    #: It can be paused to a checkpoint at a report.
+    saves: bool = True
+    #: It must have a card for itself: it ran out of memory before.
+    alone: bool = False
+    #: It has run before, and goes first of its study.
+    begun: bool = False
+
+
+class Start(NamedTuple):
+    """Start a trial on a card, with at most so many bytes."""
+
+    key: str
+    card: str
+    #: None: all that is free; nothing is known of it yet.
+    bound: Bound | None
+    #: It is watched alone for a few steps first.
+    probe: bool
+
+
+class Pause(NamedTuple):
+    """Pause a trial to its checkpoint at its next report."""
+
+    key: str
+    why: str
+
+
+@dataclass(slots=True, eq=False)
+class Runner:
+    """A trial on a card."""
+
+    wish: Wish
+    bound: Bound | None
+    probe: bool
+    #: All that is free is kept for it: nothing is known of it, or it must be alone.
+    takes_all: bool
+    started_at: float
+    launched_at: float | None = None
+    #: Since when it has had no more and no fewer neighbours than now.
+    reports: int = 0
+    steps_left: int = 0
+    peak_bytes: int | None = None
+    #: Seconds a step takes it alone; None: not known yet.
+    alone_s: float | None = None
+    pausing: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether its measured peak is taken for what it needs."""
+        return self.peak_bytes is not None and self.reports >= SETTLED_REPORTS
+
+    @property
+    def charge_bytes(self) -> int | None:
+        """Bytes that are kept for it; None: all there are."""
+        if self.settled and not self.wish.alone and not self.probe:
+            assert self.peak_bytes is not None
+            return int(self.peak_bytes * _GROWS)
+        if self.takes_all or self.bound is None:
+            return None
+        return max(self.bound.upper_bytes, self.peak_bytes or 0)
+
+
+@dataclass(slots=True, eq=False)
+class Deck:
+    """A card, the trials on it, and what was learned of it."""
+
+    card: Card
+    runners: dict[str, Runner] = field(default_factory=dict)
+    guard: Guard = field(default_factory=Guard)
+    #: The sum of the trials' compute stays below; it is learned.
+    cap: float = 0.0
+    #: So much compute together was seen to do no harm.
+    proven: float = 0.0
+    #: A newcomer that can't be paused did harm: nothing is started until something ends.
+    shut: bool = False
+    #: Kept for a trial that can't be started otherwise; nothing else is started.
+    kept_for: str | None = None
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes that may be promised to another trial."""
+        free = self.card.room_bytes
+        for runner in self.runners.values():
+            charge = runner.charge_bytes
+            if charge is None:
+                return 0
+            free -= charge
+        return free
+
+    @property
+    def probing(self) -> bool:
+        """Whether a trial is being watched alone."""
+        return any(runner.probe for runner in self.runners.values())
+
+
+def total_compute(demands: Iterable[Demand]) -> float:
+    """Return the compute that trials ask for together."""
+    return sum(demand.compute for demand in demands)

@@ -1,0 +1,146 @@
+"""Whether an admission paid: progress on a card before and after, against the noise of reports.
+
+Steps are timed by epochs, between which the trials on the card change. A newcomer is judged once
+each neighbour has been heard often enough beside it, or after a while.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+#: Steps of each neighbour that are waited for, and how long at most.
+REPORTS: Final = 3
+LONGEST_S: Final = 120.0
+#: It fell if it fell by more than this many standard errors.
+_ERRORS: Final = 2.0
+#: Steps are taken to scatter by at least this share: three of them may agree by chance.
+_LEAST_SCATTER: Final = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Steps of one trial during one epoch."""
+
+    mean_s: float
+    #: Standard error of the mean, relative to it.
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a newcomer did."""
+
+    newcomer: str
+    before: float
+    after: float
+    #: Of the difference.
+    error: float
+    #: By what factor each neighbour's steps take longer.
+    slower: dict[str, float]
+
+    @property
+    def fell(self) -> bool:
+        """Whether there is less progress than before, beyond what noise explains."""
+        return self.after < self.before - _ERRORS * self.error
+
+
+@dataclass(slots=True)
+class _Trial:
+    gaps: list[float] = field(default_factory=list)
+    #: Its last report of this epoch; None: none yet.
+    heard_at: float | None = None
+
+
+class Guard:
+    """Watches one card."""
+
+    def __init__(self) -> None:
+        self._trials: dict[str, _Trial] = {}
+        self._before: dict[str, Pace] = {}
+        self._newcomer: str | None = None
+        self._since = 0.0
+
+    @property
+    def waiting_for(self) -> str | None:
+        """The newcomer that is not judged yet; None: there is none."""
+        return self._newcomer
+
+    def came(self, trial: str, at: float) -> None:
+        """Take note of a trial's first word."""
+        self._turn(at, trial)
+        self._trials[trial] = _Trial()
+
+    def went(self, trial: str, at: float) -> None:
+        """Take note that a trial is off the card."""
+        if self._trials.pop(trial, None) is not None:
+            self._turn(at, None)
+
+    def reported(self, trial: str, at: float) -> None:
+        """Take note of a step's end."""
+        known = self._trials[trial]
+        if known.heard_at is not None:
+            known.gaps.append(at - known.heard_at)
+        known.heard_at = at
+
+    def pace(self, trial: str) -> Pace | None:
+        """Return how fast a trial goes since the card's trials changed; None: not heard enough."""
+        known = self._trials.get(trial)
+        return _pace(known.gaps) if known is not None and len(known.gaps) >= 2 else None
+
+    def judge(self, at: float, slow: Callable[[list[str]], Mapping[str, float]]) -> Verdict | None:
+        """Judge the newcomer; None: there is none, or it is too early, or nothing to compare.
+
+        Args:
+            at: Now.
+            slow: Says by what factor trials should be slower beside each other than alone.
+        """
+        newcomer = self._newcomer
+        if newcomer is None:
+            return None
+        compared = [name for name in self._trials if name in self._before]
+        if not compared:
+            self._newcomer = None
+            return None
+        heard = [len(self._trials[name].gaps) for name in [*compared, newcomer]]
+        if min(heard) < REPORTS and at - self._since < LONGEST_S:
+            return None
+        self._newcomer = None
+        compared = [name for name in compared if self._trials[name].gaps]
+        if not compared:
+            return None
+        return self._verdict(newcomer, compared, slow)
+
+    def _verdict(
+        self, newcomer: str, compared: list[str], slow: Callable[[list[str]], Mapping[str, float]]
+    ) -> Verdict:
+        were = slow([name for name in self._trials if name != newcomer])
+        own = slow([*self._trials])[newcomer]
+        before = after = square = 0.0
+        slower = {}
+        for name in compared:
+            then, now = self._before[name], _pace(self._trials[name].gaps)
+            rate = 1.0 / were[name]
+            slower[name] = now.mean_s / then.mean_s
+            before += rate
+            after += rate / slower[name]
+            square += (rate / slower[name]) ** 2 * (then.error**2 + now.error**2)
+        return Verdict(newcomer, before, after + 1.0 / own, math.sqrt(square), slower)
+
+    def _turn(self, at: float, newcomer: str | None) -> None:
+        """Begin another epoch."""
+        heard = {n: t.gaps for n, t in self._trials.items() if len(t.gaps) >= REPORTS}
+        self._before = {name: _pace(gaps) for name, gaps in heard.items()}
+        self._newcomer = newcomer if self._trials else None
+        self._since = at
+        for trial in self._trials.values():
+            trial.gaps, trial.heard_at = [], None
+
+
+def _pace(gaps: list[float]) -> Pace:
+    mean = sum(gaps) / len(gaps)
+    square = sum((gap / mean - 1.0) ** 2 for gap in gaps) / max(1, len(gaps) - 1)
+    scatter = max(_LEAST_SCATTER, math.sqrt(square))
+    return Pace(mean, scatter / math.sqrt(len(gaps)))

@@ -1,0 +1,425 @@
+"""Decides which trial starts next on which card, and which admission is undone.
+
+Fed with what happens (`launched`, `reported`, `ended`, ...), asked with `next`. It keeps no clock
+and draws no lots: same calls, same answers. What it learned is `learned`, plain data that another
+session begins with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from smallhours.packing.cards import (
+    SETTLED_REPORTS,
+    Card,
+    Deck,
+    Pause,
+    Runner,
+    Start,
+    Wish,
+    total_compute,
+)
+from smallhours.packing.footprint import Bound, Footprint, Measured
+from smallhours.packing.load import Demand, Load, Loads, Sharing, progress, slowdowns
+from smallhours.packing.order import Turns
+from smallhours.packing.regression import Observation, Regression
+
+#: A probe ends after so many reports.
+PROBE_REPORTS: Final = 3
+#: An admission must promise at least this share more progress.
+_LEAST_GAIN: Final = 0.02
+#: The first cap on the compute of a card's trials, and what was proven before anything was seen.
+_CAP: Final[Mapping[Sharing, float]] = {"time_slicing": 2.5, "mps": 2.5}
+_PROVEN: Final = 1.0
+#: By so much the cap rises when a trial ends well.
+_CAP_RISES: Final = 1.02
+#: Cards whose gains are this near are alike: the tightest fit decides.
+_ALIKE: Final = 0.1
+#: The head of the queue waits this long before room is kept for it.
+PATIENCE_S: Final = 60.0
+
+
+@dataclass(slots=True)
+class Learned:
+    """What outlives a session."""
+
+    measured: dict[str, list[Measured]] = field(default_factory=dict)
+    #: Logarithms of the seconds that a step takes alone.
+    paces: dict[str, list[Observation]] = field(default_factory=dict)
+    loads: dict[str, Load] = field(default_factory=dict)
+    caps: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
+class Packer:
+    """Packs trials onto cards."""
+
+    def __init__(
+        self,
+        cards: Iterable[Card],
+        *,
+        sharing: Sharing = "time_slicing",
+        learned: Learned | None = None,
+        turns: Turns | None = None,
+    ) -> None:
+        """Begin a session.
+
+        Args:
+            cards: What there is.
+            sharing: How the cards are shared.
+            learned: What earlier sessions learned.
+            turns: Whose turn it is; None: all studies weigh the same.
+        """
+        learned = learned or Learned()
+        self.loads = Loads(sharing, learned.loads)
+        self.footprints = {name: Footprint(list(m)) for name, m in learned.measured.items()}
+        self.turns = turns or Turns()
+        self._paces: dict[str, Regression] = {}
+        for study, seen in learned.paces.items():
+            for params, value in seen:
+                self._pace_of(study).observe(params, value)
+        self._decks: dict[str, Deck] = {}
+        for card in cards:
+            cap, proven = learned.caps.get(card.name, (_CAP[sharing], _PROVEN))
+            self._decks[card.name] = Deck(card, cap=cap, proven=proven)
+        self._where: dict[str, Deck] = {}
+        self._held_since: dict[str, float] = {}
+        self._settled_at = 0.0
+        #: Rises whenever `next` may have another answer than before, time apart.
+        self.changes = 0
+
+    @property
+    def learned(self) -> Learned:
+        """What outlives the session."""
+        return Learned(
+            {name: list(footprint.measured) for name, footprint in self.footprints.items()},
+            {name: list(pace.seen) for name, pace in self._paces.items()},
+            dict(self.loads.known),
+            {name: (deck.cap, deck.proven) for name, deck in self._decks.items()},
+        )
+
+    # --- what happens -----------------------------------------------------------------------
+
+    def see(self, card: Card) -> None:
+        """Take note of a card as it is now."""
+        self.changes += 1
+        deck = self._decks.get(card.name)
+        if deck is None:
+            self._decks[card.name] = Deck(card, cap=_CAP[self.loads.sharing], proven=_PROVEN)
+        else:
+            deck.card = card
+
+    def started(self, start: Start, wish: Wish, at: float) -> None:
+        """Take note that a trial was given its place."""
+        self._settle(at)
+        self.changes += 1
+        deck = self._decks[start.card]
+        runner = Runner(
+            wish, start.bound, start.probe, start.bound is None or wish.alone, started_at=at,
+            steps_left=wish.steps_left,
+        )  # fmt: skip
+        deck.runners[start.key] = runner
+        deck.kept_for = None
+        self._where[start.key] = deck
+        self._held_since.pop(start.key, None)
+        self.turns.joins(wish.study)
+
+    def launched(self, key: str, at: float) -> None:
+        """Take note of a trial's first word."""
+        self._settle(at)
+        self.changes += 1
+        deck = self._where[key]
+        deck.runners[key].launched_at = at
+        deck.guard.came(key, at)
+
+    def reported(
+        self, key: str, at: float, *, peak_bytes: int | None = None, busy: float | None = None
+    ) -> Pause | None:
+        """Take note of a report; answer with what must be undone now.
+
+        Args:
+            key: Whose.
+            at: When.
+            peak_bytes: The trial's peak so far; None: not measured.
+            busy: Share of the time that the card is busy with it, where it is alone; None: unknown.
+        """
+        self._settle(at)
+        deck = self._where[key]
+        runner = deck.runners[key]
+        runner.reports += 1
+        runner.steps_left -= 1
+        if peak_bytes is not None:
+            runner.peak_bytes = max(peak_bytes, runner.peak_bytes or 0)
+        deck.guard.reported(key, at)
+        if runner.settled and runner.reports == SETTLED_REPORTS:
+            self._measured(runner)
+            self.changes += 1
+        self._time(deck, key, runner)
+        if runner.probe and runner.reports >= PROBE_REPORTS:
+            self.loads.probed(runner.wish.study, busy)
+            runner.probe = False
+            self.changes += 1
+        return self._judge(deck, at)
+
+    def ended(self, key: str, at: float, *, peak_bytes: int | None, well: bool) -> None:
+        """Take note that a trial is off its card.
+
+        Args:
+            key: Whose.
+            at: When.
+            peak_bytes: Its peak; None: not measured.
+            well: It did not run out of memory.
+        """
+        self._settle(at)
+        self.changes += 1
+        deck = self._where.pop(key)
+        runner = deck.runners.pop(key)
+        deck.guard.went(key, at)
+        deck.shut = False
+        if peak_bytes is not None and (not runner.settled or not well):
+            runner.peak_bytes = peak_bytes
+            self._measured(runner)
+        if well and not runner.pausing:
+            deck.cap *= _CAP_RISES
+
+    # --- what to do -------------------------------------------------------------------------
+
+    def next(self, wishes: Sequence[Wish], at: float) -> Start | list[Pause] | None:
+        """Return what to do next; None: nothing now.
+
+        Args:
+            wishes: All trials that could be started, in any order.
+            at: Now.
+        """
+        self._settle(at)
+        ordered = self.turns.order(wishes, self.expected_s, self.known)
+        hold: _Hold | None = None
+        for wish in ordered:
+            if not self.known(wish.study):
+                found = self._probe(wish)
+                if found is not None:
+                    return found
+                continue
+            decks = [d for d in self._decks.values() if self._admits(d, wish, hold, at)]
+            if decks:
+                deck = self._best(decks, wish)
+                return Start(wish.key, deck.card.name, self.bound(wish), probe=False)
+            if hold is None and self._lacks_memory(wish):
+                since = self._held_since.setdefault(wish.key, at)
+                if at - since >= PATIENCE_S:
+                    hold = self._hold(wish, at)
+        return None
+
+    def bound(self, wish: Wish) -> Bound | None:
+        """Return what a trial is predicted to take; None: nothing of its study was measured."""
+        footprint = self.footprints.get(wish.study)
+        return footprint.bound(wish.params, wish.believed_bytes) if footprint else None
+
+    def demand(self, wish: Wish) -> Demand:
+        """Return what a trial asks of a card's compute, as far as is known."""
+        return self.loads.demand(wish.study)
+
+    def expected_s(self, wish: Wish) -> float | None:
+        """Return the seconds that a trial would take alone; None: nothing is known of its study."""
+        predicted = self._pace_of(wish.study).predict(wish.params)
+        return None if predicted is None else wish.steps_left * math.exp(predicted.mean)
+
+    def known(self, study: str) -> bool:
+        """Whether a trial of the study was watched."""
+        return study in self.loads.known and study in self.footprints
+
+    # --- inside -----------------------------------------------------------------------------
+
+    def _pace_of(self, study: str) -> Regression:
+        return self._paces.setdefault(study, Regression(0.1, 2.0))
+
+    def _demands(self, deck: Deck) -> list[Demand]:
+        return [self.demand(runner.wish) for runner in deck.runners.values()]
+
+    def _slow(self, deck: Deck, keys: list[str]) -> dict[str, float]:
+        demands = [self.demand(deck.runners[key].wish) for key in keys]
+        return dict(zip(keys, slowdowns(demands), strict=True))
+
+    def _settle(self, at: float) -> None:
+        """Count what each study was served since the last event: its part of the cards' time."""
+        span = at - self._settled_at
+        self._settled_at = at
+        if span <= 0.0:
+            return
+        for deck in self._decks.values():
+            running = [key for key, r in deck.runners.items() if r.launched_at is not None]
+            for key, slow in self._slow(deck, running).items():
+                wish = deck.runners[key].wish
+                self.turns.serve(wish.study, span * self.demand(wish).compute / slow)
+
+    def _measured(self, runner: Runner) -> None:
+        wish = runner.wish
+        assert runner.peak_bytes is not None
+        footprint = self.footprints.setdefault(wish.study, Footprint())
+        footprint.measure(wish.params, runner.peak_bytes, runner.bound, wish.believed_bytes)
+
+    def _time(self, deck: Deck, key: str, runner: Runner) -> None:
+        """Work out how long a step takes the trial alone, once that can be told."""
+        pace = deck.guard.pace(key)
+        if pace is None or runner.alone_s is not None:
+            return
+        running = [k for k, r in deck.runners.items() if r.launched_at is not None]
+        slow = self._slow(deck, running)[key]
+        runner.alone_s = pace.mean_s / slow * deck.card.speed
+        self._pace_of(runner.wish.study).observe(runner.wish.params, math.log(runner.alone_s))
+
+    def _judge(self, deck: Deck, at: float) -> Pause | None:
+        verdict = deck.guard.judge(at, lambda keys: self._slow(deck, keys))
+        if verdict is None:
+            return None
+        self.changes += 1
+        runners = deck.runners
+        newcomer = runners[verdict.newcomer]
+        there = [key for key in runners if key != verdict.newcomer]
+        before = total_compute(self.demand(runners[key].wish) for key in there)
+        compared = [*verdict.slower]
+        self.loads.learn(
+            newcomer.wish.study,
+            [runners[key].wish.study for key in compared],
+            [verdict.slower[key] for key in compared],
+            [runners[key].wish.study for key in there if key not in verdict.slower],
+        )
+        if not verdict.fell:
+            deck.proven = max(deck.proven, total_compute(self._demands(deck)))
+            return None
+        deck.cap = max(before, self.demand(newcomer.wish).compute)
+        deck.proven = min(deck.proven, deck.cap)
+        if not newcomer.wish.saves:
+            deck.shut = True
+            return None
+        newcomer.pausing = True
+        return Pause(verdict.newcomer, "there was less progress on the card with it")
+
+    def _admits(self, deck: Deck, wish: Wish, hold: _Hold | None, at: float) -> bool:
+        bound = self.bound(wish)
+        if deck.card.closed or deck.shut or deck.kept_for not in (None, wish.key) or bound is None:
+            return False
+        if not deck.runners:
+            return self._fits_empty(deck, bound)
+        if wish.alone or deck.free_bytes < bound.upper_bytes:
+            return False
+        if hold is not None and hold.deck is deck and not hold.lets(self, deck, wish, bound, at):
+            return False
+        return self._pays(deck, wish)
+
+    def _fits_empty(self, deck: Deck, bound: Bound) -> bool:
+        """Whether it may be tried on the empty card: there, or wherever there is more room."""
+        room = deck.card.room_bytes
+        largest = max(d.card.room_bytes for d in self._decks.values() if not d.card.closed)
+        return bound.upper_bytes <= room or room == largest
+
+    def _pays(self, deck: Deck, wish: Wish) -> bool:
+        now = self._demands(deck)
+        then = [*now, self.demand(wish)]
+        together = total_compute(then)
+        if together > max(deck.cap, _PROVEN):
+            return False
+        launching = any(runner.launched_at is None for runner in deck.runners.values())
+        unsure = launching or deck.guard.waiting_for is not None
+        if together > deck.proven and unsure:
+            return False
+        return progress(then) > progress(now) * (1.0 + _LEAST_GAIN)
+
+    def _best(self, decks: list[Deck], wish: Wish) -> Deck:
+        """Return the card where it adds most; of those that are alike, the tightest fit."""
+
+        def gain(deck: Deck) -> float:
+            now = self._demands(deck)
+            added = progress([*now, self.demand(wish)]) - progress(now)
+            return added * deck.card.speed
+
+        gains = [(gain(deck), deck) for deck in decks]
+        most = max(value for value, _ in gains)
+        near = [deck for value, deck in gains if value >= most - _ALIKE]
+        return min(near, key=lambda deck: deck.free_bytes)
+
+    def _lacks_memory(self, wish: Wish) -> bool:
+        bound = self.bound(wish)
+        assert bound is not None
+        return wish.alone or all(d.free_bytes < bound.upper_bytes for d in self._decks.values())
+
+    def _hold(self, wish: Wish, at: float) -> _Hold | None:
+        """Return the card on which room is made for the head of the queue, and when it has it."""
+        bound = self.bound(wish)
+        assert bound is not None
+        found: _Hold | None = None
+        for deck in self._decks.values():
+            if deck.card.closed or deck.card.room_bytes < bound.lower_bytes:
+                continue
+            ready_at, spare = self._room_at(deck, wish, bound, at)
+            if found is None or ready_at < found.at:
+                found = _Hold(deck, ready_at, spare)
+        return found
+
+    def _room_at(self, deck: Deck, wish: Wish, bound: Bound, at: float) -> tuple[float, int]:
+        """Return when there is room for a trial on a card, and what is free beside it then."""
+        ends = sorted(
+            (at + self._left_s(deck, key), r.charge_bytes or deck.card.room_bytes)
+            for key, r in deck.runners.items()
+        )
+        free = deck.free_bytes
+        for end, freed in ends:
+            free += freed
+            if not wish.alone and free >= bound.upper_bytes:
+                return end, free - bound.upper_bytes
+        return (ends[-1][0] if ends else at), 0
+
+    def _left_s(self, deck: Deck, key: str) -> float:
+        runner = deck.runners[key]
+        if runner.alone_s is None:
+            return self.expected_s(runner.wish) or math.inf
+        slow = self._slow(deck, [*deck.runners])[key]
+        return runner.steps_left * runner.alone_s * slow / deck.card.speed
+
+    def _probe(self, wish: Wish) -> Start | list[Pause] | None:
+        """Return how the first trial of a study comes to be watched alone; None: not now."""
+        decks = [deck for deck in self._decks.values() if not deck.card.closed]
+        for deck in decks:
+            if any(r.wish.study == wish.study for r in deck.runners.values()):
+                return None  # it is being watched
+        empty = [d for d in decks if not d.runners and d.kept_for in (None, wish.key)]
+        if empty:
+            deck = max(empty, key=lambda deck: deck.card.room_bytes)
+            return Start(wish.key, deck.card.name, None, probe=True)
+        if any(deck.kept_for == wish.key for deck in decks):
+            return None
+        able = [
+            deck
+            for deck in decks
+            if deck.kept_for is None
+            and not deck.probing
+            and all(r.wish.saves for r in deck.runners.values())
+        ]
+        if not able:
+            return None
+        deck = min(able, key=lambda deck: len(deck.runners))
+        deck.kept_for = wish.key
+        for runner in deck.runners.values():
+            runner.pausing = True
+        return [Pause(key, f"the first trial of {wish.study} is watched alone") for key in deck.runners]
+
+
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    """A card that is being emptied for the head of the queue."""
+
+    deck: Deck
+    at: float
+    spare_bytes: int
+
+    def lets(self, packer: Packer, deck: Deck, wish: Wish, bound: Bound, at: float) -> bool:
+        """Whether another trial may be started there before it."""
+        if bound.upper_bytes <= self.spare_bytes:
+            return True
+        needed = packer.expected_s(wish)
+        if needed is None:
+            return False
+        slow = slowdowns([*packer._demands(deck), packer.demand(wish)])[-1]  # noqa: SLF001
+        return at + needed * slow / deck.card.speed <= self.at

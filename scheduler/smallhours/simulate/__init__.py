@@ -1,0 +1,1 @@
+"""Described workloads on simulated cards, in virtual time: what a packing would have done."""
