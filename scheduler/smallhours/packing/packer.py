@@ -23,7 +23,7 @@ from smallhours.packing.cards import (
     total_compute,
 )
 from smallhours.packing.footprint import Bound, Footprint, Measured
-from smallhours.packing.load import Demand, Load, Loads, Sharing, progress, slowdowns
+from smallhours.packing.load import Demand, Load, Loads, Sharing, slowdowns
 from smallhours.packing.order import Turns
 from smallhours.packing.regression import Observation, Regression
 
@@ -87,6 +87,11 @@ class Packer:
         self._where: dict[str, Deck] = {}
         self._held_since: dict[str, float] = {}
         self._settled_at = 0.0
+        #: What was predicted of trials, and from how many observations.
+        self._bounds: dict[str, tuple[int, Bound | None]] = {}
+        self._lengths: dict[str, tuple[int, float | None]] = {}
+        #: Progress and compute of what is on each card, while one question is answered.
+        self._sums: dict[tuple[str, Demand | None], float] = {}
         #: Rises whenever `next` may have another answer than before, time apart.
         self.changes = 0
 
@@ -176,6 +181,8 @@ class Packer:
         self.changes += 1
         deck = self._where.pop(key)
         runner = deck.runners.pop(key)
+        self._bounds.pop(key, None)
+        self._lengths.pop(key, None)
         deck.guard.went(key, at)
         deck.shut = False
         if peak_bytes is not None and (not runner.settled or not well):
@@ -194,6 +201,7 @@ class Packer:
             at: Now.
         """
         self._settle(at)
+        self._sums.clear()
         ordered = self.turns.order(wishes, self.expected_s, self.known)
         hold: _Hold | None = None
         for wish in ordered:
@@ -215,16 +223,31 @@ class Packer:
     def bound(self, wish: Wish) -> Bound | None:
         """Return what a trial is predicted to take; None: nothing of its study was measured."""
         footprint = self.footprints.get(wish.study)
-        return footprint.bound(wish.params, wish.believed_bytes) if footprint else None
+        if footprint is None:
+            return None
+        known = self._bounds.get(wish.key)
+        if known is None or known[0] != len(footprint.measured):
+            bound = footprint.bound(wish.params, wish.believed_bytes)
+            known = self._bounds[wish.key] = len(footprint.measured), bound
+        return known[1]
 
     def demand(self, wish: Wish) -> Demand:
         """Return what a trial asks of a card's compute, as far as is known."""
         return self.loads.demand(wish.study)
 
+    def slowdowns(self, wishes: Sequence[Wish]) -> list[float]:
+        """Return by what factor trials beside each other should be slower than alone."""
+        return slowdowns([self.demand(wish) for wish in wishes])
+
     def expected_s(self, wish: Wish) -> float | None:
         """Return the seconds that a trial would take alone; None: nothing is known of its study."""
-        predicted = self._pace_of(wish.study).predict(wish.params)
-        return None if predicted is None else wish.steps_left * math.exp(predicted.mean)
+        model = self._pace_of(wish.study)
+        known = self._lengths.get(wish.key)
+        if known is None or known[0] != len(model.seen):
+            predicted = model.predict(wish.params)
+            step_s = None if predicted is None else math.exp(predicted.mean)
+            known = self._lengths[wish.key] = len(model.seen), step_s
+        return None if known[1] is None else wish.steps_left * known[1]
 
     def known(self, study: str) -> bool:
         """Whether a trial of the study was watched."""
@@ -238,9 +261,19 @@ class Packer:
     def _demands(self, deck: Deck) -> list[Demand]:
         return [self.demand(runner.wish) for runner in deck.runners.values()]
 
+    def _progress(self, deck: Deck, newcomer: Wish | None) -> float:
+        """Return the progress of a card's trials, with one more if given."""
+        what = deck.card.name, None if newcomer is None else self.demand(newcomer)
+        found = self._sums.get(what)
+        if found is None:
+            there = [runner.wish for runner in deck.runners.values()]
+            there += [] if newcomer is None else [newcomer]
+            found = self._sums[what] = sum(1.0 / slow for slow in self.slowdowns(there))
+        return found
+
     def _slow(self, deck: Deck, keys: list[str]) -> dict[str, float]:
-        demands = [self.demand(deck.runners[key].wish) for key in keys]
-        return dict(zip(keys, slowdowns(demands), strict=True))
+        slow = self.slowdowns([deck.runners[key].wish for key in keys])
+        return dict(zip(keys, slow, strict=True))
 
     def _settle(self, at: float) -> None:
         """Count what each study was served since the last event: its part of the cards' time."""
@@ -316,23 +349,22 @@ class Packer:
         return bound.upper_bytes <= room or room == largest
 
     def _pays(self, deck: Deck, wish: Wish) -> bool:
-        now = self._demands(deck)
-        then = [*now, self.demand(wish)]
-        together = total_compute(then)
+        demand = self.demand(wish)
+        together = total_compute(self._demands(deck)) + demand.compute
         if together > max(deck.cap, _PROVEN):
             return False
         launching = any(runner.launched_at is None for runner in deck.runners.values())
         unsure = launching or deck.guard.waiting_for is not None
         if together > deck.proven and unsure:
             return False
-        return progress(then) > progress(now) * (1.0 + _LEAST_GAIN)
+        now, then = self._progress(deck, None), self._progress(deck, wish)
+        return then > now * (1.0 + _LEAST_GAIN)
 
     def _best(self, decks: list[Deck], wish: Wish) -> Deck:
         """Return the card where it adds most; of those that are alike, the tightest fit."""
 
         def gain(deck: Deck) -> float:
-            now = self._demands(deck)
-            added = progress([*now, self.demand(wish)]) - progress(now)
+            added = self._progress(deck, wish) - self._progress(deck, None)
             return added * deck.card.speed
 
         gains = [(gain(deck), deck) for deck in decks]
@@ -421,5 +453,6 @@ class _Hold:
         needed = packer.expected_s(wish)
         if needed is None:
             return False
-        slow = slowdowns([*packer._demands(deck), packer.demand(wish)])[-1]  # noqa: SLF001
+        there = [runner.wish for runner in deck.runners.values()]
+        slow = packer.slowdowns([*there, wish])[-1]
         return at + needed * slow / deck.card.speed <= self.at

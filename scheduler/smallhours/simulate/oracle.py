@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,6 +20,8 @@ from smallhours.simulate.workload import Workload
 #: Schedules that are tried unless the caller says otherwise.
 TRIES: Final = 500
 _TINY: Final = 1e-9
+#: A trial is done when less than this is left, in seconds.
+_DONE: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +61,18 @@ class Oracle:
 
     def __init__(self, workload: Workload) -> None:
         self._workload = workload
-        self._trials = workload.trials
-        self._cards = workload.cards
+        self.trials = workload.trials
+        self.cards = workload.cards
         self._speeds = Speeds(workload.interference)
+        loads = sorted({t.load for t in self.trials}, key=lambda load: (load.busy, load.compute))
+        self._by_kind = loads
+        #: Trials that ask for the same are of one kind; kinds are numbers, in order.
+        self.kinds = [loads.index(trial.load) for trial in self.trials]
+        self._rates: dict[tuple[int, ...], list[float]] = {}
         self._mps = workload.interference.sharing == "mps"
-        self._asks = [t.load.busy * (t.load.compute if self._mps else 1.0) for t in self._trials]
-        self._sums: dict[tuple[Load, ...], float] = {}
+        self.asks = [t.load.busy * (t.load.compute if self._mps else 1.0) for t in self.trials]
+        self._sums: dict[tuple[int, ...], float] = {(): 0.0}
+        self.launch_s = workload.launch_s
         self._tries = 0
 
     def search(self, tries: int = TRIES) -> Best:
@@ -85,9 +92,9 @@ class Oracle:
         return self._play(plan)[0], plan
 
     def _first(self) -> list[Plan]:
-        trials, asks = self._trials, self._asks
+        trials, asks = self.trials, self.asks
         numbers = range(len(trials))
-        room = max(card.room_bytes for card in self._cards)
+        room = max(card.room_bytes for card in self.cards)
 
         def longest(i: int) -> float:
             return trials[i].alone_s
@@ -110,7 +117,7 @@ class Oracle:
         rules += [Limits(compute=most) for most in (0.8, 1.05, 1.3, 1.7, 2.2)]
         free = (-1,) * len(trials)
         return [
-            Plan(order, (limits,) * len(self._cards), free) for order in orders for limits in rules
+            Plan(order, (limits,) * len(self.cards), free) for order in orders for limits in rules
         ]
 
     def _changed(self, plan: Plan, rng: random.Random) -> Plan:
@@ -125,9 +132,9 @@ class Oracle:
             card = rng.randrange(len(limits))
             limits[card] = _other_limits(limits[card], rng)
             return replace(plan, limits=tuple(limits))
-        elif len(self._cards) > 1:
+        elif len(self.cards) > 1:
             pins = list(plan.pins)
-            pins[rng.randrange(len(pins))] = rng.randrange(-1, len(self._cards))
+            pins[rng.randrange(len(pins))] = rng.randrange(-1, len(self.cards))
             return replace(plan, pins=tuple(pins))
         else:
             length = rng.randrange(2, 8)
@@ -137,10 +144,19 @@ class Oracle:
             order[start : start + length] = part
         return replace(plan, order=tuple(order))
 
-    def _progress(self, loads: tuple[Load, ...]) -> float:
-        found = self._sums.get(loads)
+    def rates(self, kinds: tuple[int, ...]) -> list[float]:
+        """Return how fast trials of these kinds go beside each other."""
+        found = self._rates.get(kinds)
         if found is None:
-            found = self._sums[loads] = sum(self._speeds.of(loads)) if loads else 0.0
+            loads = tuple(self._by_kind[kind] for kind in kinds)
+            found = self._rates[kinds] = self._speeds.of(loads)
+        return found
+
+    def progress(self, kinds: tuple[int, ...]) -> float:
+        """Return the sum of their rates."""
+        found = self._sums.get(kinds)
+        if found is None:
+            found = self._sums[kinds] = sum(self.rates(kinds))
         return found
 
     def _play(self, plan: Plan) -> tuple[float, float]:
@@ -164,21 +180,24 @@ class _Play:
     def __init__(self, oracle: Oracle, plan: Plan) -> None:
         self._o = oracle
         self._plan = plan
-        cards = range(len(oracle._cards))
-        self._running: list[list[int]] = [[] for _ in cards]
-        self._loads: list[tuple[Load, ...]] = [() for _ in cards]
-        self._free = [card.room_bytes for card in oracle._cards]
+        cards = range(len(oracle.cards))
+        self._there: list[list[int]] = [[] for _ in cards]
+        self._kinds: list[tuple[int, ...]] = [() for _ in cards]
+        self._free = [card.room_bytes for card in oracle.cards]
         self._asked = [0.0 for _ in cards]
         self._rates: dict[int, float] = {}
         self._launching: dict[int, float] = {}
-        self._left = [trial.alone_s for trial in oracle._trials]
+        self._left = [trial.alone_s for trial in oracle.trials]
+        self._where: dict[int, int] = {}
 
     def go(self) -> tuple[float, float]:
-        oracle, trials = self._o, self._o._trials
-        waiting, at, byte_s = list(self._plan.order), 0.0, 0.0
-        where: dict[int, int] = {}
+        """Return makespan, and the integral of bytes in use over time."""
+        trials, where = self._o.trials, self._where
+        total = sum(self._free)
+        waiting, at, byte_s, fresh = list(self._plan.order), 0.0, 0.0, True
         while waiting or where:
-            waiting = self._start(waiting, where, at)
+            if fresh and waiting:
+                waiting = self._start(waiting, at)
             due = min(self._launching.values(), default=math.inf)
             for number, rate in self._rates.items():
                 due = min(due, at + self._left[number] / rate)
@@ -188,81 +207,95 @@ class _Play:
             if due == math.inf:
                 return math.inf, 0.0
             span, at = due - at, due
-            byte_s += span * sum(
-                card.room_bytes - free for card, free in zip(oracle._cards, self._free, strict=True)
-            )
-            changed = set()
-            for number, rate in [*self._rates.items()]:
-                self._left[number] -= rate * span
-                if self._left[number] <= _TINY * 1e3:
-                    changed.add(where[number])
-                    self._end(number, where.pop(number))
-            for number, ready in [*self._launching.items()]:
-                if ready <= at + _TINY:
-                    changed.add(where[number])
-                    del self._launching[number]
-                    self._rates[number] = 1.0
-            for card in changed:
-                self._set_rates(card)
+            byte_s += span * (total - sum(self._free))
+            # The start of a process changes nothing for those that wait.
+            fresh = not self._pass(span, at)
         return at, byte_s
 
-    def _start(self, waiting: list[int], where: dict[int, int], at: float) -> list[int]:
+    def _pass(self, span: float, at: float) -> bool:
+        """Let time pass; whether only processes started."""
+        changed, launched = set(), False
+        for number, rate in [*self._rates.items()]:
+            self._left[number] -= rate * span
+            if self._left[number] <= _DONE:
+                changed.add(self._where[number])
+                self._end(number)
+        ended = bool(changed)
+        for number, ready in [*self._launching.items()]:
+            if ready <= at + _TINY:
+                launched = True
+                changed.add(self._where[number])
+                del self._launching[number]
+                self._rates[number] = 1.0
+        for card in changed:
+            self._set_rates(card)
+        return launched and not ended
+
+    def _start(self, waiting: list[int], at: float) -> list[int]:
         left = []
+        #: Kinds that pay on no card as they are, whatever memory there is.
+        refused: set[tuple[int, int]] = set()
         for number in waiting:
-            card = self._card_for(number) if self._o._trials[number].arrival_s <= at else -1
-            if card < 0:
+            kind, trial = self._o.kinds[number], self._o.trials[number]
+            what = kind, self._plan.pins[number]
+            if trial.arrival_s > at or what in refused:
                 left.append(number)
                 continue
-            trial = self._o._trials[number]
-            where[number] = card
-            self._running[card].append(number)
-            self._loads[card] = self._with(card, trial.load)
+            card, memory = self._card_for(number, kind)
+            if card < 0:
+                left.append(number)
+                if not memory:
+                    refused.add(what)
+                continue
+            refused.clear()
+            self._where[number] = card
+            self._there[card].append(number)
+            self._kinds[card] = _with(self._kinds[card], kind)
             self._free[card] -= trial.device_bytes
-            self._asked[card] += self._o._asks[number]
-            self._launching[number] = at + self._o._workload.launch_s
+            self._asked[card] += self._o.asks[number]
+            self._launching[number] = at + self._o.launch_s
         return left
 
-    def _card_for(self, number: int) -> int:
+    def _card_for(self, number: int, kind: int) -> tuple[int, bool]:
+        """Return the card where a trial adds most (-1: none), and whether memory was lacking."""
         oracle, pin = self._o, self._plan.pins[number]
-        trial, best, most = oracle._trials[number], -1, -math.inf
+        need, best, most, memory = oracle.trials[number].device_bytes, -1, -math.inf, False
         for card, limits in enumerate(self._plan.limits):
-            there = self._loads[card]
-            if self._free[card] < trial.device_bytes or (pin >= 0 and pin != card):
+            there = self._kinds[card]
+            if pin not in (-1, card):
                 continue
-            if there:
-                if len(there) >= limits.count:
-                    continue
-                if self._asked[card] + oracle._asks[number] > limits.compute:
-                    continue
-            now = oracle._progress(there)
-            then = oracle._progress(self._with(card, trial.load))
+            if self._free[card] < need:
+                memory = True
+                continue
+            if there and len(there) >= limits.count:
+                continue
+            if there and self._asked[card] + oracle.asks[number] > limits.compute:
+                continue
+            now, then = oracle.progress(there), oracle.progress(_with(there, kind))
             if there and then < now * (1.0 + limits.gain):
                 continue
-            gain = (then - now) * oracle._cards[card].speed
+            gain = (then - now) * oracle.cards[card].speed
             if gain > most:
                 best, most = card, gain
-        return best
+        return best, memory
 
-    def _with(self, card: int, load: Load) -> tuple[Load, ...]:
-        return _sorted([*self._loads[card], load])
-
-    def _end(self, number: int, card: int) -> None:
-        trial = self._o._trials[number]
-        self._running[card].remove(number)
-        self._loads[card] = _sorted([self._o._trials[n].load for n in self._running[card]])
-        self._free[card] += trial.device_bytes
-        self._asked[card] -= self._o._asks[number]
+    def _end(self, number: int) -> None:
+        card = self._where.pop(number)
+        self._there[card].remove(number)
+        self._kinds[card] = tuple(sorted(self._o.kinds[n] for n in self._there[card]))
+        self._free[card] += self._o.trials[number].device_bytes
+        self._asked[card] -= self._o.asks[number]
         del self._rates[number]
 
     def _set_rates(self, card: int) -> None:
-        trials = self._o._trials
-        running = [n for n in self._running[card] if n in self._rates]
-        running.sort(key=lambda n: (trials[n].load.busy, trials[n].load.compute))
+        kinds = self._o.kinds
+        running = sorted((n for n in self._there[card] if n in self._rates), key=kinds.__getitem__)
         if running:
-            speeds = self._o._speeds.of(tuple(trials[n].load for n in running))
-            for number, speed in zip(running, speeds, strict=True):
-                self._rates[number] = speed * self._o._cards[card].speed
+            speed = self._o.cards[card].speed
+            rates = self._o.rates(tuple(kinds[n] for n in running))
+            for number, rate in zip(running, rates, strict=True):
+                self._rates[number] = rate * speed
 
 
-def _sorted(loads: Sequence[Load]) -> tuple[Load, ...]:
-    return tuple(sorted(loads, key=lambda load: (load.busy, load.compute)))
+def _with(kinds: tuple[int, ...], kind: int) -> tuple[int, ...]:
+    return tuple(sorted((*kinds, kind)))

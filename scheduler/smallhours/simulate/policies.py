@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from smallhours.packing.cards import Card, Pause, Start, Wish
@@ -10,11 +10,11 @@ from smallhours.packing.footprint import Bound
 from smallhours.packing.load import Demand
 from smallhours.packing.order import Turns
 from smallhours.packing.packer import Packer
-from smallhours.simulate.cards import Begin, Ending, Order, Suspend
+from smallhours.simulate.cards import Begin, Ending, Order, Speeds, Suspend
 from smallhours.simulate.workload import TrialSpec, Workload
 
 #: A packer whose answer would only change with time is asked again after this long.
-_ASK_AGAIN_S: Final = 10.0
+_ASK_AGAIN_S: Final = 30.0
 
 
 class Packed:
@@ -107,6 +107,7 @@ class PerfectPacker(Packer):
         turns = Turns({study.name: study.weight for study in workload.studies})
         super().__init__(cards, sharing=workload.interference.sharing, turns=turns)
         self._trials = {trial.name: trial for trial in workload.trials}
+        self._speeds = Speeds(workload.interference)
         for deck in self._decks.values():
             deck.cap = deck.proven = 1e9
 
@@ -123,6 +124,11 @@ class PerfectPacker(Packer):
         """Return what the trial asks for."""
         load = self._trials[wish.key].load
         return Demand(load.busy, load.compute if self.loads.sharing == "mps" else 1.0)
+
+    def slowdowns(self, wishes: Sequence[Wish]) -> list[float]:
+        """Return by what factor trials beside each other are slower than alone."""
+        loads = [self._trials[wish.key].load for wish in wishes]
+        return [1.0 / rate for rate in self._speeds.of(tuple(loads))] if loads else []
 
     def expected_s(self, wish: Wish) -> float:
         """Return how long it takes alone."""
