@@ -63,17 +63,18 @@ def _trials(
         "saturating": (rng.uniform(0.93, 0.995), rng.uniform(0.85, 1.0), rng.random(),
                        3.0 * _GIB, (4, 15)),
     }[kind]  # fmt: skip
-    bytes_at_64 = weights_bytes * math.exp(rng.gauss(0.0, 0.5))
     length_s = 60 * rng.uniform(*minutes)
     steps = rng.randint(20, 80)
     by_batch, by_width = rng.uniform(0.3, 1.0), rng.uniform(0.3, 1.2)
+    # The largest configuration fits on the larger card.
+    largest = 2**by_batch * 2**by_width
+    bytes_at_64 = min(weights_bytes * math.exp(rng.gauss(0.0, 0.5)), 18 * _GIB / largest)
     slower_by_width = rng.uniform(0.1, 0.8)
     found = []
     for number in range(count):
         batch, width = rng.choice((32, 64, 128)), rng.choice((64, 128, 256))
         size = (batch / 64) ** by_batch * (width / 128) ** by_width
         true = _CONTEXT + bytes_at_64 * size * math.exp(rng.gauss(0.0, 0.03))
-        true = min(true, 20 * _GIB)
         step_s = length_s / steps * (width / 128) ** slower_by_width * math.exp(rng.gauss(0, 0.1))
         load = Load(
             round(min(0.995, busy * (width / 128) ** 0.08), 2),

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from smallhours.packing.footprint import Bound
 from smallhours.packing.guard import Guard
-from smallhours.packing.load import Demand
+from smallhours.packing.load import Alone, Demand
 from smallhours.packing.regression import Params
 
 #: What is added to a measured peak: allocators keep a little more than they gave before.
@@ -85,12 +85,12 @@ class Runner:
     takes_all: bool
     started_at: float
     launched_at: float | None = None
-    #: Since when it has had no more and no fewer neighbours than now.
     reports: int = 0
     steps_left: int = 0
     peak_bytes: int | None = None
-    #: Seconds a step takes it alone; None: not known yet.
-    alone_s: float | None = None
+    #: How long a step takes it alone; None: not timed yet.
+    alone: Alone | None = None
+    timed: bool = False
     pausing: bool = False
 
     @property
@@ -116,12 +116,14 @@ class Deck:
     card: Card
     runners: dict[str, Runner] = field(default_factory=dict)
     guard: Guard = field(default_factory=Guard)
-    #: The sum of the trials' compute stays below; it is learned.
-    cap: float = 0.0
+    #: The sum of the trials' compute stays below; None: nothing did harm yet.
+    cap: float | None = None
     #: So much compute together was seen to do no harm.
     proven: float = 0.0
     #: A newcomer that can't be paused did harm: nothing is started until something ends.
     shut: bool = False
+    #: Kept for trials that fit on no other card.
+    claimed_bytes: int = 0
     #: Kept for a trial that can't be started otherwise; nothing else is started.
     kept_for: str | None = None
 

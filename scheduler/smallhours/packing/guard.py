@@ -7,15 +7,19 @@ each neighbour has been heard often enough beside it, or after a while.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
+
+from smallhours.packing.load import Alone
 
 #: Steps of each neighbour that are waited for, and how long at most.
 REPORTS: Final = 3
 LONGEST_S: Final = 120.0
 #: It fell if it fell by more than this many standard errors.
 _ERRORS: Final = 2.0
+#: Steps are taken to last at least this long: what came together was held up on its way.
+_LEAST_GAP_S: Final = 1e-3
 #: Steps are taken to scatter by at least this share: three of them may agree by chance.
 _LEAST_SCATTER: Final = 0.03
 
@@ -38,8 +42,6 @@ class Verdict:
     after: float
     #: Of the difference.
     error: float
-    #: By what factor each neighbour's steps take longer.
-    slower: dict[str, float]
 
     @property
     def fell(self) -> bool:
@@ -82,20 +84,38 @@ class Guard:
         """Take note of a step's end."""
         known = self._trials[trial]
         if known.heard_at is not None:
-            known.gaps.append(at - known.heard_at)
+            known.gaps.append(max(at - known.heard_at, _LEAST_GAP_S))
         known.heard_at = at
 
-    def pace(self, trial: str) -> Pace | None:
+    @property
+    def trials(self) -> list[str]:
+        """The trials that have spoken, in the order in which they came."""
+        return [*self._trials]
+
+    def pace(self, trial: str, least: int = REPORTS) -> Pace | None:
         """Return how fast a trial goes since the card's trials changed; None: not heard enough."""
         known = self._trials.get(trial)
-        return _pace(known.gaps) if known is not None and len(known.gaps) >= 2 else None
+        return _pace(known.gaps) if known is not None and len(known.gaps) >= least else None
 
-    def judge(self, at: float, slow: Callable[[list[str]], Mapping[str, float]]) -> Verdict | None:
+    def just_timed(self, trial: str) -> Pace | None:
+        """Return how fast a trial goes when it has been heard just often enough to tell."""
+        gaps = self._trials[trial].gaps
+        return _pace(gaps) if len(gaps) == REPORTS else None
+
+    def ready(self, at: float) -> bool:
+        """Whether all is known of what is there that the next newcomer can be judged by."""
+        if self._newcomer is not None:
+            return False
+        if at - self._since >= LONGEST_S:
+            return True
+        return all(len(trial.gaps) >= REPORTS for trial in self._trials.values())
+
+    def judge(self, at: float, alone: Mapping[str, Alone]) -> Verdict | None:
         """Judge the newcomer; None: there is none, or it is too early, or nothing to compare.
 
         Args:
             at: Now.
-            slow: Says by what factor trials should be slower beside each other than alone.
+            alone: How long a step takes each trial alone.
         """
         newcomer = self._newcomer
         if newcomer is None:
@@ -108,26 +128,25 @@ class Guard:
         if min(heard) < REPORTS and at - self._since < LONGEST_S:
             return None
         self._newcomer = None
-        compared = [name for name in compared if self._trials[name].gaps]
-        if not compared:
+        compared = [name for name in compared if self._trials[name].gaps and name in alone]
+        if not compared or not self._trials[newcomer].gaps or newcomer not in alone:
             return None
-        return self._verdict(newcomer, compared, slow)
+        return self._verdict(newcomer, compared, alone)
 
     def _verdict(
-        self, newcomer: str, compared: list[str], slow: Callable[[list[str]], Mapping[str, float]]
+        self, newcomer: str, compared: list[str], alone: Mapping[str, Alone]
     ) -> Verdict:
-        were = slow([name for name in self._trials if name != newcomer])
-        own = slow([*self._trials])[newcomer]
-        before = after = square = 0.0
-        slower = {}
+        own = _pace(self._trials[newcomer].gaps)
+        rate = alone[newcomer].step_s / own.mean_s
+        before, after = 0.0, rate
+        square = rate**2 * (own.error**2 + alone[newcomer].sd ** 2)
         for name in compared:
             then, now = self._before[name], _pace(self._trials[name].gaps)
-            rate = 1.0 / were[name]
-            slower[name] = now.mean_s / then.mean_s
-            before += rate
-            after += rate / slower[name]
-            square += (rate / slower[name]) ** 2 * (then.error**2 + now.error**2)
-        return Verdict(newcomer, before, after + 1.0 / own, math.sqrt(square), slower)
+            was, rate = alone[name].step_s / then.mean_s, alone[name].step_s / now.mean_s
+            before += was
+            after += rate
+            square += was**2 * then.error**2 + rate**2 * now.error**2
+        return Verdict(newcomer, before, after, math.sqrt(square))
 
     def _turn(self, at: float, newcomer: str | None) -> None:
         """Begin another epoch."""

@@ -19,14 +19,18 @@ Sharing: TypeAlias = Literal["time_slicing", "mps"]
 _BUSY_UNKNOWN: Final = 0.8
 #: Changing turns costs about this share for each other trial that wants the card.
 _SWITCH: Final = 0.03
-#: What is believed of weights at first, and how many observations that is worth.
+#: What is believed of weights at first: the weight, and the standard deviation of its logarithm.
 _WEIGHT: Final[Mapping[Sharing, tuple[float, float]]] = {
-    "time_slicing": (1.0, 6.0),
-    "mps": (0.6, 1.0),
+    "time_slicing": (1.0, 0.1),
+    "mps": (0.5, 0.7),
 }
 _LEAST, _MOST = 0.03, 2.0
-#: Later observations never count less than this: studies change their trials.
-_LEAST_GAIN: Final = 0.1
+#: Weights never count as better known than this (log): trials of a study differ.
+_LEAST_SD: Final = 0.05
+#: Steps differ from the model by this much (log), whatever is known: no model is right.
+_MODEL_SD: Final = 0.04
+#: Change of a weight (log) by which it is found out what depends on it.
+_NUDGE: Final = 0.05
 _ROUNDS: Final = 6
 
 
@@ -48,9 +52,24 @@ class Load:
 
     #: None: nobody could measure it.
     busy: float | None = None
-    weight: float | None = None
+    #: Logarithm of the weight and its standard deviation; None: nothing was seen.
+    log_weight: float | None = None
+    sd: float | None = None
     #: How often the weight was seen at work.
     seen: int = 0
+
+
+@dataclass(slots=True)
+class Alone:
+    """How long a trial's step takes it alone: the logarithm of the seconds, and its error."""
+
+    log_s: float
+    sd: float
+
+    @property
+    def step_s(self) -> float:
+        """Seconds a step."""
+        return math.exp(self.log_s)
 
 
 class Loads:
@@ -62,10 +81,9 @@ class Loads:
 
     def demand(self, study: str) -> Demand:
         """Return what a study's trials ask for."""
-        load = self.known.get(study) or Load()
-        busy = _BUSY_UNKNOWN if load.busy is None else load.busy
-        weight = _WEIGHT[self.sharing][0] if load.weight is None else load.weight
-        return Demand(busy, weight)
+        load = self.known.get(study)
+        busy = _BUSY_UNKNOWN if load is None or load.busy is None else load.busy
+        return Demand(busy, math.exp(self._weight(study)[0]))
 
     def probed(self, study: str, busy: float | None) -> None:
         """Take in a busy share that was measured while a trial of the study was alone."""
@@ -73,44 +91,55 @@ class Loads:
         if busy is not None:
             load.busy = min(1.0, max(0.01, busy))
 
-    def learn(
-        self, newcomer: str, neighbours: Sequence[str], slower: Sequence[float], others: Sequence[str]
-    ) -> None:
-        """Take in how much slower trials became when another came.
+    def learn(self, studies: Sequence[str], index: int, alone: Alone, log_s: float, error: float) -> None:
+        """Take in how long a trial's steps took beside others.
+
+        What was not expected is put down to the weights of the studies on the card and to the
+        trial's own pace, each by how little it is known (one step of an extended Kalman filter
+        whose errors are taken for independent).
 
         Args:
-            newcomer: The study of the one that came.
-            neighbours: The studies of those whose steps were compared.
-            slower: By what factor each takes longer than before.
-            others: The studies of those that were on the card too, and not compared.
+            studies: Of all trials on the card.
+            index: The trial's place among them.
+            alone: How long its steps take alone, as far as is known; it is corrected.
+            log_s: Logarithm of the seconds that they took.
+            error: Standard error of that.
         """
-        seen = sum(map(math.log, slower)) / len(slower)
-        there = [*neighbours, *others]
-        low, high = _LEAST, _MOST
-        for _ in range(20):
-            middle = math.sqrt(low * high)
-            if self._expected(newcomer, middle, there, len(neighbours)) < seen:
-                low = middle
-            else:
-                high = middle
-        load = self.known.setdefault(newcomer, Load())
-        before = self.demand(newcomer).weight
-        load.seen += 1
-        gain = max(_LEAST_GAIN, 1.0 / (_WEIGHT[self.sharing][1] + load.seen))
-        load.weight = before * (low / before) ** gain
+        demands = [self.demand(study) for study in studies]
+        slow = slowdowns(demands)[index]
+        others = dict.fromkeys(studies) if len(studies) > 1 else {}
+        slopes = {study: self._slope(studies, demands, index, study, slow) for study in others}
+        unexpected = log_s - alone.log_s - math.log(slow)
+        variance = alone.sd**2 + error**2 + (_MODEL_SD**2 if others else 0.0)
+        variance += sum((slopes[study] * self._weight(study)[1]) ** 2 for study in others)
+        for study, slope in slopes.items():
+            mean, sd = self._weight(study)
+            gain = slope * sd**2 / variance
+            load = self.known.setdefault(study, Load())
+            load.log_weight = min(math.log(_MOST), max(math.log(_LEAST), mean + gain * unexpected))
+            load.sd = max(_LEAST_SD, sd * math.sqrt(max(0.0, 1.0 - gain * slope)))
+            load.seen += 1
+        gain = alone.sd**2 / variance
+        alone.log_s += gain * unexpected
+        alone.sd *= math.sqrt(max(0.0, 1.0 - gain))
 
-    def _expected(self, study: str, weight: float, there: Sequence[str], compared: int) -> float:
-        """Return the mean log slowdown of the compared, if the newcomer's study weighed so much."""
+    def _weight(self, study: str) -> tuple[float, float]:
+        load = self.known.get(study)
+        if load is None or load.log_weight is None or load.sd is None:
+            mean, sd = _WEIGHT[self.sharing]
+            return math.log(mean), sd
+        return load.log_weight, load.sd
 
-        def demand(other: str) -> Demand:
-            known = self.demand(other)
-            return Demand(known.busy, weight) if other == study else known
-
-        demands = [demand(other) for other in there]
-        before = slowdowns(demands)
-        after = slowdowns([*demands, demand(study)])
-        logs = [math.log(after[i] / before[i]) for i in range(compared)]
-        return sum(logs) / compared
+    def _slope(
+        self, studies: Sequence[str], demands: list[Demand], index: int, study: str, slow: float
+    ) -> float:
+        """Return by how much a trial's log slowdown rises with a study's log weight."""
+        more = math.exp(_NUDGE)
+        nudged = [
+            demand._replace(weight=demand.weight * more) if other == study else demand
+            for other, demand in zip(studies, demands, strict=True)
+        ]
+        return math.log(slowdowns(nudged)[index] / slow) / _NUDGE
 
 
 def slowdowns(demands: Sequence[Demand]) -> list[float]:
@@ -133,8 +162,3 @@ def slowdowns(demands: Sequence[Demand]) -> list[float]:
             present[i] = weight * waits / found[i]
             total = others + present[i]
     return found
-
-
-def progress(demands: Sequence[Demand]) -> float:
-    """Return the sum over trials of their rate as a share of their rate alone."""
-    return sum(1.0 / slow for slow in slowdowns(demands))

@@ -8,7 +8,7 @@ session begins with.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,7 +23,7 @@ from smallhours.packing.cards import (
     total_compute,
 )
 from smallhours.packing.footprint import Bound, Footprint, Measured
-from smallhours.packing.load import Demand, Load, Loads, Sharing, slowdowns
+from smallhours.packing.load import Alone, Demand, Load, Loads, Sharing, slowdowns
 from smallhours.packing.order import Turns
 from smallhours.packing.regression import Observation, Regression
 
@@ -31,9 +31,10 @@ from smallhours.packing.regression import Observation, Regression
 PROBE_REPORTS: Final = 3
 #: An admission must promise at least this share more progress.
 _LEAST_GAIN: Final = 0.02
-#: The first cap on the compute of a card's trials, and what was proven before anything was seen.
-_CAP: Final[Mapping[Sharing, float]] = {"time_slicing": 2.5, "mps": 2.5}
+#: Trials that together ask for no more than a card has can't hurt each other.
 _PROVEN: Final = 1.0
+#: Error (log) of the pace of a study's first trial, before it is timed.
+_PACE_UNKNOWN_SD: Final = 3.0
 #: By so much the cap rises when a trial ends well.
 _CAP_RISES: Final = 1.02
 #: Cards whose gains are this near are alike: the tightest fit decides.
@@ -50,7 +51,7 @@ class Learned:
     #: Logarithms of the seconds that a step takes alone.
     paces: dict[str, list[Observation]] = field(default_factory=dict)
     loads: dict[str, Load] = field(default_factory=dict)
-    caps: dict[str, tuple[float, float]] = field(default_factory=dict)
+    caps: dict[str, tuple[float | None, float]] = field(default_factory=dict)
 
 
 class Packer:
@@ -82,7 +83,7 @@ class Packer:
                 self._pace_of(study).observe(params, value)
         self._decks: dict[str, Deck] = {}
         for card in cards:
-            cap, proven = learned.caps.get(card.name, (_CAP[sharing], _PROVEN))
+            cap, proven = learned.caps.get(card.name, (None, _PROVEN))
             self._decks[card.name] = Deck(card, cap=cap, proven=proven)
         self._where: dict[str, Deck] = {}
         self._held_since: dict[str, float] = {}
@@ -112,7 +113,7 @@ class Packer:
         self.changes += 1
         deck = self._decks.get(card.name)
         if deck is None:
-            self._decks[card.name] = Deck(card, cap=_CAP[self.loads.sharing], proven=_PROVEN)
+            self._decks[card.name] = Deck(card, proven=_PROVEN)
         else:
             deck.card = card
 
@@ -188,7 +189,7 @@ class Packer:
         if peak_bytes is not None and (not runner.settled or not well):
             runner.peak_bytes = peak_bytes
             self._measured(runner)
-        if well and not runner.pausing:
+        if well and not runner.pausing and deck.cap is not None:
             deck.cap *= _CAP_RISES
 
     # --- what to do -------------------------------------------------------------------------
@@ -203,6 +204,7 @@ class Packer:
         self._settle(at)
         self._sums.clear()
         ordered = self.turns.order(wishes, self.expected_s, self.known)
+        self._claim(ordered)
         hold: _Hold | None = None
         for wish in ordered:
             if not self.known(wish.study):
@@ -294,35 +296,42 @@ class Packer:
         footprint.measure(wish.params, runner.peak_bytes, runner.bound, wish.believed_bytes)
 
     def _time(self, deck: Deck, key: str, runner: Runner) -> None:
-        """Work out how long a step takes the trial alone, once that can be told."""
-        pace = deck.guard.pace(key)
-        if pace is None or runner.alone_s is not None:
+        """Learn from a trial's pace once it has been heard often enough beside what is there."""
+        probed = runner.probe and runner.reports >= PROBE_REPORTS
+        pace = deck.guard.pace(key, least=2) if probed else deck.guard.just_timed(key)
+        if pace is None:
             return
-        running = [k for k, r in deck.runners.items() if r.launched_at is not None]
-        slow = self._slow(deck, running)[key]
-        runner.alone_s = pace.mean_s / slow * deck.card.speed
-        self._pace_of(runner.wish.study).observe(runner.wish.params, math.log(runner.alone_s))
+        log_s = math.log(pace.mean_s * deck.card.speed)
+        there = deck.guard.trials
+        if runner.alone is None:
+            runner.alone = self._alone(runner, log_s)
+        studies = [deck.runners[other].wish.study for other in there]
+        self.loads.learn(studies, there.index(key), runner.alone, log_s, pace.error)
+        if not runner.timed:
+            runner.timed = True
+            self._pace_of(runner.wish.study).observe(runner.wish.params, runner.alone.log_s)
+        self.changes += 1
+
+    def _alone(self, runner: Runner, log_s: float) -> Alone:
+        """Return what is believed of a trial's pace before it was timed itself."""
+        predicted = self._pace_of(runner.wish.study).predict(runner.wish.params)
+        if predicted is None:
+            return Alone(log_s, _PACE_UNKNOWN_SD)
+        return Alone(predicted.mean, predicted.scale)
 
     def _judge(self, deck: Deck, at: float) -> Pause | None:
-        verdict = deck.guard.judge(at, lambda keys: self._slow(deck, keys))
+        alone = {key: r.alone for key, r in deck.runners.items() if r.alone is not None}
+        verdict = deck.guard.judge(at, alone)
         if verdict is None:
             return None
         self.changes += 1
-        runners = deck.runners
-        newcomer = runners[verdict.newcomer]
-        there = [key for key in runners if key != verdict.newcomer]
-        before = total_compute(self.demand(runners[key].wish) for key in there)
-        compared = [*verdict.slower]
-        self.loads.learn(
-            newcomer.wish.study,
-            [runners[key].wish.study for key in compared],
-            [verdict.slower[key] for key in compared],
-            [runners[key].wish.study for key in there if key not in verdict.slower],
-        )
+        newcomer = deck.runners[verdict.newcomer]
         if not verdict.fell:
             deck.proven = max(deck.proven, total_compute(self._demands(deck)))
             return None
-        deck.cap = max(before, self.demand(newcomer.wish).compute)
+        there = [r for r in deck.runners.values() if r is not newcomer]
+        own = self.demand(newcomer.wish).compute
+        deck.cap = max(total_compute(self.demand(runner.wish) for runner in there), own)
         deck.proven = min(deck.proven, deck.cap)
         if not newcomer.wish.saves:
             deck.shut = True
@@ -335,12 +344,47 @@ class Packer:
         if deck.card.closed or deck.shut or deck.kept_for not in (None, wish.key) or bound is None:
             return False
         if not deck.runners:
-            return self._fits_empty(deck, bound)
+            return self._fits_empty(deck, bound) and self._leaves_claim(deck, wish, bound)
         if wish.alone or deck.free_bytes < bound.upper_bytes:
+            return False
+        if not self._leaves_claim(deck, wish, bound):
             return False
         if hold is not None and hold.deck is deck and not hold.lets(self, deck, wish, bound, at):
             return False
-        return self._pays(deck, wish)
+        return self._pays(deck, wish, at)
+
+    def _claim(self, wishes: Sequence[Wish]) -> None:
+        """Keep a card for those that fit on no other, where they are enough to fill it."""
+        decks = [deck for deck in self._decks.values() if not deck.card.closed]
+        for deck in decks:
+            deck.claimed_bytes = 0
+        if len(decks) < 2:
+            return
+        large = max(decks, key=lambda deck: deck.card.room_bytes)
+        elsewhere = max(deck.card.room_bytes for deck in decks if deck is not large)
+        captive = others = 0.0
+        claimed = 0
+        for wish in wishes:
+            bound = self.bound(wish)
+            work = (self.expected_s(wish) or 0.0) * self.demand(wish).compute
+            if bound is not None and bound.upper_bytes > elsewhere:
+                captive += work
+                claimed = max(claimed, bound.upper_bytes)
+            else:
+                others += work
+        if captive > others / (len(decks) - 1):
+            large.claimed_bytes = min(claimed, large.card.room_bytes)
+
+    def _leaves_claim(self, deck: Deck, wish: Wish, bound: Bound) -> bool:
+        """Whether a trial leaves a card to those for which it is kept."""
+        if not deck.claimed_bytes:
+            return True
+        elsewhere = max(d.card.room_bytes for d in self._decks.values() if d is not deck)
+        if bound.upper_bytes > elsewhere:
+            return True
+        charges = [runner.charge_bytes or 0 for runner in deck.runners.values()]
+        taken = sum(charge for charge in charges if charge <= elsewhere)
+        return taken + bound.upper_bytes <= deck.card.room_bytes - deck.claimed_bytes
 
     def _fits_empty(self, deck: Deck, bound: Bound) -> bool:
         """Whether it may be tried on the empty card: there, or wherever there is more room."""
@@ -348,15 +392,15 @@ class Packer:
         largest = max(d.card.room_bytes for d in self._decks.values() if not d.card.closed)
         return bound.upper_bytes <= room or room == largest
 
-    def _pays(self, deck: Deck, wish: Wish) -> bool:
+    def _pays(self, deck: Deck, wish: Wish, at: float) -> bool:
         demand = self.demand(wish)
         together = total_compute(self._demands(deck)) + demand.compute
-        if together > max(deck.cap, _PROVEN):
+        if deck.cap is not None and together > deck.cap:
             return False
-        launching = any(runner.launched_at is None for runner in deck.runners.values())
-        unsure = launching or deck.guard.waiting_for is not None
-        if together > deck.proven and unsure:
-            return False
+        if together > deck.proven:
+            launching = any(runner.launched_at is None for runner in deck.runners.values())
+            if launching or not deck.guard.ready(at):
+                return False
         now, then = self._progress(deck, None), self._progress(deck, wish)
         return then > now * (1.0 + _LEAST_GAIN)
 
@@ -405,10 +449,10 @@ class Packer:
 
     def _left_s(self, deck: Deck, key: str) -> float:
         runner = deck.runners[key]
-        if runner.alone_s is None:
+        if runner.alone is None:
             return self.expected_s(runner.wish) or math.inf
         slow = self._slow(deck, [*deck.runners])[key]
-        return runner.steps_left * runner.alone_s * slow / deck.card.speed
+        return runner.steps_left * runner.alone.step_s * slow / deck.card.speed
 
     def _probe(self, wish: Wish) -> Start | list[Pause] | None:
         """Return how the first trial of a study comes to be watched alone; None: not now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -109,7 +110,7 @@ class PerfectPacker(Packer):
         self._trials = {trial.name: trial for trial in workload.trials}
         self._speeds = Speeds(workload.interference)
         for deck in self._decks.values():
-            deck.cap = deck.proven = 1e9
+            deck.proven = math.inf
 
     def known(self, study: str) -> bool:
         """Nothing needs to be watched first."""
