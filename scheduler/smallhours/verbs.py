@@ -249,6 +249,22 @@ VERBS: Final[tuple[Verb, ...]] = (
         "prints",
     ),
     Verb(
+        "simulate",
+        "look",
+        "run a described workload on simulated devices: when it is done, what runs where",
+        "simulate:simulate",
+        (
+            arg("path", type=Path, metavar="WORKLOAD.json"),
+            arg(
+                "--tries",
+                type=at_least_1,
+                metavar="N",
+                help="schedules that the search for the best one may try (500)",
+            ),
+        ),
+        "prints",
+    ),
+    Verb(
         "archive",
         "keep house",
         "put a study that is over out of the way: lists leave it out, its checkpoints go",

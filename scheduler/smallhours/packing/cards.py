@@ -91,6 +91,8 @@ class Runner:
     #: How long a step takes it alone; None: not timed yet.
     alone: Alone | None = None
     timed: bool = False
+    #: It was timed alone on its card.
+    anchored: bool = False
     pausing: bool = False
 
     @property

@@ -16,8 +16,10 @@ from smallhours.packing.load import Alone
 #: Steps of each neighbour that are waited for, and how long at most.
 REPORTS: Final = 3
 LONGEST_S: Final = 120.0
-#: It fell if it fell by more than this many standard errors.
-_ERRORS: Final = 2.0
+#: It fell, or it did not, if that is sure by this many standard errors; where it is not, more steps
+#: are waited for, but no more than `_MOST_REPORTS`.
+_ERRORS: Final = 1.5
+_MOST_REPORTS: Final = 10
 #: Steps are taken to last at least this long: what came together was held up on its way.
 _LEAST_GAP_S: Final = 1e-3
 #: Steps are taken to scatter by at least this share: three of them may agree by chance.
@@ -47,6 +49,16 @@ class Verdict:
     def fell(self) -> bool:
         """Whether there is less progress than before, beyond what noise explains."""
         return self.after < self.before - _ERRORS * self.error
+
+    @property
+    def held(self) -> bool:
+        """Whether there is no less progress than before, as far as can be told."""
+        return self.after >= self.before
+
+    @property
+    def sure(self) -> bool:
+        """Whether more steps would not change it."""
+        return abs(self.after - self.before) > _ERRORS * self.error
 
 
 @dataclass(slots=True)
@@ -127,11 +139,15 @@ class Guard:
         heard = [len(self._trials[name].gaps) for name in [*compared, newcomer]]
         if min(heard) < REPORTS and at - self._since < LONGEST_S:
             return None
-        self._newcomer = None
         compared = [name for name in compared if self._trials[name].gaps and name in alone]
         if not compared or not self._trials[newcomer].gaps or newcomer not in alone:
+            self._newcomer = None
             return None
-        return self._verdict(newcomer, compared, alone)
+        verdict = self._verdict(newcomer, compared, alone)
+        if not verdict.sure and min(heard) < _MOST_REPORTS and at - self._since < LONGEST_S:
+            return None
+        self._newcomer = None
+        return verdict
 
     def _verdict(
         self, newcomer: str, compared: list[str], alone: Mapping[str, Alone]

@@ -25,10 +25,14 @@ _WEIGHT: Final[Mapping[Sharing, tuple[float, float]]] = {
     "mps": (0.5, 0.7),
 }
 _LEAST, _MOST = 0.03, 2.0
-#: Weights never count as better known than this (log): trials of a study differ.
-_LEAST_SD: Final = 0.05
+#: Weights never count as better known than this (log): trials of a study differ, and so do the
+#: errors of those that were watched together.
+_LEAST_SD: Final[Mapping[Sharing, float]] = {"time_slicing": 0.03, "mps": 0.1}
+#: A newcomer is given the benefit of the doubt: weights count as lower by so many of their errors.
+#: What is gained if they are lower lasts; what is lost if not is noticed, and undone.
+_HOPE: Final = 1.0
 #: Steps differ from the model by this much (log), whatever is known: no model is right.
-_MODEL_SD: Final = 0.04
+_MODEL_SD: Final = 0.08
 #: Change of a weight (log) by which it is found out what depends on it.
 _NUDGE: Final = 0.05
 _ROUNDS: Final = 6
@@ -85,6 +89,11 @@ class Loads:
         busy = _BUSY_UNKNOWN if load is None or load.busy is None else load.busy
         return Demand(busy, math.exp(self._weight(study)[0]))
 
+    def hoped(self, study: str) -> Demand:
+        """Return what a study's trials ask for if it is as little as may well be."""
+        log_weight, sd = self._weight(study)
+        return Demand(self.demand(study).busy, math.exp(log_weight - _HOPE * sd))
+
     def probed(self, study: str, busy: float | None) -> None:
         """Take in a busy share that was measured while a trial of the study was alone."""
         load = self.known.setdefault(study, Load())
@@ -117,7 +126,7 @@ class Loads:
             gain = slope * sd**2 / variance
             load = self.known.setdefault(study, Load())
             load.log_weight = min(math.log(_MOST), max(math.log(_LEAST), mean + gain * unexpected))
-            load.sd = max(_LEAST_SD, sd * math.sqrt(max(0.0, 1.0 - gain * slope)))
+            load.sd = max(_LEAST_SD[self.sharing], sd * math.sqrt(max(0.0, 1.0 - gain * slope)))
             load.seen += 1
         gain = alone.sd**2 / variance
         alone.log_s += gain * unexpected

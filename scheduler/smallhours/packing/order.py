@@ -15,8 +15,11 @@ SLACK_TRIALS: Final = 3.0
 class Turns:
     """What each study was served, and what it is owed."""
 
-    def __init__(self, weights: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self, weights: Mapping[str, float] | None = None, slack_trials: float = SLACK_TRIALS
+    ) -> None:
         self._weights = dict(weights or {})
+        self._slack_trials = slack_trials
         #: Card time by study, over its weight.
         self.served: dict[str, float] = {}
 
@@ -60,6 +63,6 @@ class Turns:
         found = {}
         for study, has in served.items():
             own = [lengths[wish.key] for wish in wishes if wish.study == study]
-            slack = SLACK_TRIALS * max(own, default=0.0) / self._weights.get(study, 1.0)
+            slack = self._slack_trials * max(own, default=0.0) / self._weights.get(study, 1.0)
             found[study] = 0.0 if has - least <= slack else has - least - slack
         return found

@@ -27,8 +27,12 @@ from smallhours.packing.load import Alone, Demand, Load, Loads, Sharing, slowdow
 from smallhours.packing.order import Turns
 from smallhours.packing.regression import Observation, Regression
 
-#: A probe ends after so many reports.
+#: A probe ends after so many reports, or after fewer where these take long.
 PROBE_REPORTS: Final = 3
+_PROBE_LEAST: Final = 2
+_PROBE_S: Final = 20.0
+#: A probe may take place beside trials that together ask for no more compute than this.
+_QUIET: Final = 0.6
 #: An admission must promise at least this share more progress.
 _LEAST_GAIN: Final = 0.02
 #: Trials that together ask for no more than a card has can't hurt each other.
@@ -50,6 +54,8 @@ class Learned:
     measured: dict[str, list[Measured]] = field(default_factory=dict)
     #: Logarithms of the seconds that a step takes alone.
     paces: dict[str, list[Observation]] = field(default_factory=dict)
+    #: Those of them that were timed alone.
+    anchors: dict[str, list[Observation]] = field(default_factory=dict)
     loads: dict[str, Load] = field(default_factory=dict)
     caps: dict[str, tuple[float | None, float]] = field(default_factory=dict)
 
@@ -81,6 +87,8 @@ class Packer:
         for study, seen in learned.paces.items():
             for params, value in seen:
                 self._pace_of(study).observe(params, value)
+        #: Paces of trials that were timed alone.
+        self._anchors = {study: list(seen) for study, seen in learned.anchors.items()}
         self._decks: dict[str, Deck] = {}
         for card in cards:
             cap, proven = learned.caps.get(card.name, (None, _PROVEN))
@@ -102,6 +110,7 @@ class Packer:
         return Learned(
             {name: list(footprint.measured) for name, footprint in self.footprints.items()},
             {name: list(pace.seen) for name, pace in self._paces.items()},
+            {name: list(seen) for name, seen in self._anchors.items()},
             dict(self.loads.known),
             {name: (deck.cap, deck.proven) for name, deck in self._decks.items()},
         )
@@ -162,8 +171,8 @@ class Packer:
         if runner.settled and runner.reports == SETTLED_REPORTS:
             self._measured(runner)
             self.changes += 1
-        self._time(deck, key, runner)
-        if runner.probe and runner.reports >= PROBE_REPORTS:
+        self._time(deck, key, runner, at)
+        if runner.probe and self._probe_is_over(runner, at):
             self.loads.probed(runner.wish.study, busy)
             runner.probe = False
             self.changes += 1
@@ -241,6 +250,10 @@ class Packer:
         """Return by what factor trials beside each other should be slower than alone."""
         return slowdowns([self.demand(wish) for wish in wishes])
 
+    def hoped_progress(self, wishes: Sequence[Wish]) -> float:
+        """Return the progress of trials beside each other, if they get on as well as may be."""
+        return sum(1.0 / slow for slow in slowdowns([self.loads.hoped(w.study) for w in wishes]))
+
     def expected_s(self, wish: Wish) -> float | None:
         """Return the seconds that a trial would take alone; None: nothing is known of its study."""
         model = self._pace_of(wish.study)
@@ -270,7 +283,7 @@ class Packer:
         if found is None:
             there = [runner.wish for runner in deck.runners.values()]
             there += [] if newcomer is None else [newcomer]
-            found = self._sums[what] = sum(1.0 / slow for slow in self.slowdowns(there))
+            found = self._sums[what] = self.hoped_progress(there)
         return found
 
     def _slow(self, deck: Deck, keys: list[str]) -> dict[str, float]:
@@ -295,10 +308,16 @@ class Packer:
         footprint = self.footprints.setdefault(wish.study, Footprint())
         footprint.measure(wish.params, runner.peak_bytes, runner.bound, wish.believed_bytes)
 
-    def _time(self, deck: Deck, key: str, runner: Runner) -> None:
+    def _probe_is_over(self, runner: Runner, at: float) -> bool:
+        if runner.reports >= PROBE_REPORTS:
+            return True
+        begun = at if runner.launched_at is None else runner.launched_at
+        return runner.reports >= _PROBE_LEAST and at - begun >= _PROBE_S
+
+    def _time(self, deck: Deck, key: str, runner: Runner, at: float) -> None:
         """Learn from a trial's pace once it has been heard often enough beside what is there."""
-        probed = runner.probe and runner.reports >= PROBE_REPORTS
-        pace = deck.guard.pace(key, least=2) if probed else deck.guard.just_timed(key)
+        over = runner.probe and self._probe_is_over(runner, at)
+        pace = deck.guard.pace(key, least=1) if over else deck.guard.just_timed(key)
         if pace is None:
             return
         log_s = math.log(pace.mean_s * deck.card.speed)
@@ -307,17 +326,28 @@ class Packer:
             runner.alone = self._alone(runner, log_s)
         studies = [deck.runners[other].wish.study for other in there]
         self.loads.learn(studies, there.index(key), runner.alone, log_s, pace.error)
+        study = runner.wish.study
         if not runner.timed:
             runner.timed = True
-            self._pace_of(runner.wish.study).observe(runner.wish.params, runner.alone.log_s)
+            self._pace_of(study).observe(runner.wish.params, runner.alone.log_s)
+        if len(there) == 1 and not runner.anchored:
+            runner.anchored = True
+            anchor = Observation(runner.wish.params, runner.alone.log_s)
+            self._anchors.setdefault(study, []).append(anchor)
         self.changes += 1
 
     def _alone(self, runner: Runner, log_s: float) -> Alone:
         """Return what is believed of a trial's pace before it was timed itself."""
-        predicted = self._pace_of(runner.wish.study).predict(runner.wish.params)
+        study, model = runner.wish.study, self._pace_of(runner.wish.study)
+        predicted = model.predict(runner.wish.params)
         if predicted is None:
             return Alone(log_s, _PACE_UNKNOWN_SD)
-        return Alone(predicted.mean, predicted.scale)
+        # Most paces were told from those beside others. Those that were timed alone set the level,
+        # or all would come to agree on a wrong one.
+        off = [value - known.mean for params, value in self._anchors.get(study, ())
+               if (known := model.predict(params)) is not None]  # fmt: skip
+        level = sum(off) / len(off) if off else 0.0
+        return Alone(predicted.mean + level, predicted.scale)
 
     def _judge(self, deck: Deck, at: float) -> Pause | None:
         alone = {key: r.alone for key, r in deck.runners.items() if r.alone is not None}
@@ -326,8 +356,9 @@ class Packer:
             return None
         self.changes += 1
         newcomer = deck.runners[verdict.newcomer]
-        if not verdict.fell:
+        if verdict.held:
             deck.proven = max(deck.proven, total_compute(self._demands(deck)))
+        if not verdict.fell:
             return None
         there = [r for r in deck.runners.values() if r is not newcomer]
         own = self.demand(newcomer.wish).compute
@@ -454,6 +485,14 @@ class Packer:
         slow = self._slow(deck, [*deck.runners])[key]
         return runner.steps_left * runner.alone.step_s * slow / deck.card.speed
 
+    def _quiet(self, deck: Deck) -> bool:
+        """Whether the trials on a card leave one more nearly as it would be alone."""
+        runners = deck.runners.values()
+        if deck.kept_for is not None or deck.probing or not all(r.settled for r in runners):
+            return False
+        most_free = deck.free_bytes >= deck.card.room_bytes // 2
+        return most_free and total_compute(self._demands(deck)) <= _QUIET
+
     def _probe(self, wish: Wish) -> Start | list[Pause] | None:
         """Return how the first trial of a study comes to be watched alone; None: not now."""
         decks = [deck for deck in self._decks.values() if not deck.card.closed]
@@ -463,6 +502,10 @@ class Packer:
         empty = [d for d in decks if not d.runners and d.kept_for in (None, wish.key)]
         if empty:
             deck = max(empty, key=lambda deck: deck.card.room_bytes)
+            return Start(wish.key, deck.card.name, None, probe=True)
+        quiet = [deck for deck in decks if self._quiet(deck)]
+        if quiet:
+            deck = max(quiet, key=lambda deck: deck.free_bytes)
             return Start(wish.key, deck.card.name, None, probe=True)
         if any(deck.kept_for == wish.key for deck in decks):
             return None

@@ -131,6 +131,10 @@ class PerfectPacker(Packer):
         loads = [self._trials[wish.key].load for wish in wishes]
         return [1.0 / rate for rate in self._speeds.of(tuple(loads))] if loads else []
 
+    def hoped_progress(self, wishes: Sequence[Wish]) -> float:
+        """Return the progress of trials beside each other."""
+        return sum(1.0 / slow for slow in self.slowdowns(wishes))
+
     def expected_s(self, wish: Wish) -> float:
         """Return how long it takes alone."""
         return wish.steps_left * self._trials[wish.key].step_s
