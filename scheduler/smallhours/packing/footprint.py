@@ -12,7 +12,7 @@ from smallhours.packing.regression import ParamValue, Params, Regression
 #: How far out the bound lies, in standard deviations: one trial in 2,000 is above it.
 BOUND_SD: Final = 3.3
 #: Repeated measurements of one configuration differ by this share, until they say better.
-_NOISE: Final = 0.03
+_NOISE: Final = 0.05
 _CERTAINTY: Final = 2.0
 #: First beliefs are off by about this much (log), until they were compared with peaks.
 _BELIEF_SD: Final = 0.3

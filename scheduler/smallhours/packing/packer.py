@@ -31,6 +31,8 @@ from smallhours.packing.regression import Observation, Regression
 PROBE_REPORTS: Final = 3
 _PROBE_LEAST: Final = 2
 _PROBE_S: Final = 20.0
+#: A first belief is taken for too low by up to this factor.
+_BELIEF_MARGIN: Final = 2.5
 #: A probe may take place beside trials that together ask for no more compute than this.
 _QUIET: Final = 0.6
 #: An admission must promise at least this share more progress.
@@ -136,7 +138,9 @@ class Packer:
             steps_left=wish.steps_left,
         )  # fmt: skip
         deck.runners[start.key] = runner
-        deck.kept_for = None
+        for other in self._decks.values():
+            if other.kept_for == start.key:
+                other.kept_for = None
         self._where[start.key] = deck
         self._held_since.pop(start.key, None)
         self.turns.joins(wish.study)
@@ -214,10 +218,14 @@ class Packer:
         self._sums.clear()
         ordered = self.turns.order(wishes, self.expected_s, self.known)
         self._claim(ordered)
+        unknown = {wish.key for wish in wishes if not self.known(wish.study)}
+        for deck in self._decks.values():
+            if deck.kept_for not in unknown:
+                deck.kept_for = None
         hold: _Hold | None = None
         for wish in ordered:
             if not self.known(wish.study):
-                found = self._probe(wish)
+                found = self._probe(self._first(wish, wishes))
                 if found is not None:
                     return found
                 continue
@@ -397,8 +405,13 @@ class Packer:
         claimed = 0
         for wish in wishes:
             bound = self.bound(wish)
-            work = (self.expected_s(wish) or 0.0) * self.demand(wish).compute
-            if bound is not None and bound.upper_bytes > elsewhere:
+            if bound is None:
+                continue
+            only = bound.upper_bytes > elsewhere
+            room = large.card.room_bytes if only else elsewhere
+            part = max(self.demand(wish).compute, min(1.0, bound.expected_bytes / room))
+            work = (self.expected_s(wish) or 0.0) * part
+            if only:
                 captive += work
                 claimed = max(claimed, bound.upper_bytes)
             else:
@@ -485,6 +498,13 @@ class Packer:
         slow = self._slow(deck, [*deck.runners])[key]
         return runner.steps_left * runner.alone.step_s * slow / deck.card.speed
 
+    def _first(self, wish: Wish, wishes: Sequence[Wish]) -> Wish:
+        """Return the trial that is watched for a study: its smallest, where beliefs say which."""
+        kept = {deck.kept_for for deck in self._decks.values()}
+        own = [other for other in wishes if other.study == wish.study]
+        chosen = [other for other in own if other.key in kept]
+        return min(chosen or own, key=lambda other: (other.believed_bytes or 0, own.index(other)))
+
     def _quiet(self, deck: Deck) -> bool:
         """Whether the trials on a card leave one more nearly as it would be alone."""
         runners = deck.runners.values()
@@ -499,11 +519,14 @@ class Packer:
         for deck in decks:
             if any(r.wish.study == wish.study for r in deck.runners.values()):
                 return None  # it is being watched
+        need = int((wish.believed_bytes or 0) * _BELIEF_MARGIN)
+        largest = max((deck.card.room_bytes for deck in decks), default=0)
+        decks = [deck for deck in decks if deck.card.room_bytes in (largest, max(need, deck.card.room_bytes))]
         empty = [d for d in decks if not d.runners and d.kept_for in (None, wish.key)]
         if empty:
             deck = max(empty, key=lambda deck: deck.card.room_bytes)
             return Start(wish.key, deck.card.name, None, probe=True)
-        quiet = [deck for deck in decks if self._quiet(deck)]
+        quiet = [deck for deck in decks if self._quiet(deck) and deck.free_bytes >= need]
         if quiet:
             deck = max(quiet, key=lambda deck: deck.free_bytes)
             return Start(wish.key, deck.card.name, None, probe=True)
