@@ -93,6 +93,8 @@ class Runner:
     timed: bool = False
     #: It was timed alone on its card.
     anchored: bool = False
+    #: Share of the time that the card is busy with it; None: nobody measured it.
+    busy: float | None = None
     pausing: bool = False
 
     @property

@@ -9,11 +9,16 @@ from typing import Final
 
 from smallhours.packing.regression import ParamValue, Params, Regression
 
-#: How far out the bound lies, in standard deviations: one trial in 2,000 is above it.
-BOUND_SD: Final = 3.3
+#: How far out the bound lies, in standard deviations: about one trial in 4,000.
+BOUND_SD: Final = 3.5
 #: Repeated measurements of one configuration differ by this share, until they say better.
 _NOISE: Final = 0.05
 _CERTAINTY: Final = 2.0
+#: What a process takes on a card before its code does: what comes on top grows with the
+#: configuration, this does not.
+CONTEXT_BYTES: Final = 400 * 2**20
+#: At least this share of a peak is taken to be what comes on top.
+_LEAST_ON_TOP: Final = 0.1
 #: First beliefs are off by about this much (log), until they were compared with peaks.
 _BELIEF_SD: Final = 0.3
 _BELIEF_CERTAINTY: Final = 5.0
@@ -64,6 +69,7 @@ class Footprint:
     """The memory model of one study; made again from what was `measured`."""
 
     measured: list[Measured] = field(default_factory=list)
+    context_bytes: int = CONTEXT_BYTES
     _model: Regression = field(init=False)
     _off: list[float] = field(init=False)
     _wider: float = field(init=False)
@@ -86,11 +92,11 @@ class Footprint:
             return None
         mean, far = predicted.mean, predicted.above(BOUND_SD) - predicted.mean
         if believed_bytes is not None:
-            mean, far = self._with_belief(mean, far, math.log(believed_bytes))
+            mean, far = self._with_belief(mean, far, self._on_top(believed_bytes))
         far *= self._wider
         seen = [m.peak_bytes for m in self.measured if m.params == params]
-        upper = max(_bytes(mean + far), *seen, 0)
-        return Bound(_bytes(mean), upper, _bytes(mean - far))
+        upper = max(self._bytes(mean + far), *seen, 0)
+        return Bound(self._bytes(mean), upper, self._bytes(mean - far))
 
     def measure(
         self,
@@ -125,12 +131,21 @@ class Footprint:
 
     def _take(self, one: Measured) -> None:
         self.measured.append(one)
-        self._model.observe(one.params, math.log(one.peak_bytes))
+        self._model.observe(one.params, self._on_top(one.peak_bytes))
         if one.believed_bytes is not None:
-            self._off.append(math.log(one.peak_bytes / one.believed_bytes))
+            off = self._on_top(one.peak_bytes) - self._on_top(one.believed_bytes)
+            self._off.append(off)
         if one.upper_bytes is not None:
             missed = one.peak_bytes > one.upper_bytes
             self._wider = self._wider * _WIDER if missed else 1.0 + (self._wider - 1.0) * _RECOVERS
+
+    def _on_top(self, peak_bytes: int) -> float:
+        """Return the logarithm of what a peak has on top of the context."""
+        return math.log(max(peak_bytes - self.context_bytes, _LEAST_ON_TOP * peak_bytes))
+
+    def _bytes(self, on_top: float) -> int:
+        more = math.exp(min(on_top, 60.0))
+        return math.ceil(min(more + self.context_bytes, more / _LEAST_ON_TOP))
 
     def _with_belief(self, mean: float, far: float, believed: float) -> tuple[float, float]:
         """Weigh a belief in, by how far beliefs were off before."""
@@ -146,7 +161,3 @@ def _off_by(off: Sequence[float]) -> tuple[float, float]:
     square = _BELIEF_CERTAINTY * _BELIEF_SD**2 + sum((one - bias) ** 2 for one in off)
     sd = math.sqrt(square / (_BELIEF_CERTAINTY + len(off)))
     return bias, sd * math.sqrt(1.0 + 1.0 / (len(off) + 1.0))
-
-
-def _bytes(log: float) -> int:
-    return math.ceil(math.exp(min(log, 60.0)))

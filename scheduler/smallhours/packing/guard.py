@@ -149,9 +149,7 @@ class Guard:
         self._newcomer = None
         return verdict
 
-    def _verdict(
-        self, newcomer: str, compared: list[str], alone: Mapping[str, Alone]
-    ) -> Verdict:
+    def _verdict(self, newcomer: str, compared: list[str], alone: Mapping[str, Alone]) -> Verdict:
         own = _pace(self._trials[newcomer].gaps)
         rate = alone[newcomer].step_s / own.mean_s
         before, after = 0.0, rate

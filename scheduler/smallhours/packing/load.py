@@ -100,7 +100,9 @@ class Loads:
         if busy is not None:
             load.busy = min(1.0, max(0.01, busy))
 
-    def learn(self, studies: Sequence[str], index: int, alone: Alone, log_s: float, error: float) -> None:
+    def learn(
+        self, studies: Sequence[str], index: int, alone: Alone, log_s: float, error: float
+    ) -> None:
         """Take in how long a trial's steps took beside others.
 
         What was not expected is put down to the weights of the studies on the card and to the

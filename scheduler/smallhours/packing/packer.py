@@ -25,7 +25,7 @@ from smallhours.packing.cards import (
 from smallhours.packing.footprint import Bound, Footprint, Measured
 from smallhours.packing.load import Alone, Demand, Load, Loads, Sharing, slowdowns
 from smallhours.packing.order import Turns
-from smallhours.packing.regression import Observation, Regression
+from smallhours.packing.regression import Observation, Params, Regression
 
 #: A probe ends after so many reports, or after fewer where these take long.
 PROBE_REPORTS: Final = 3
@@ -111,11 +111,16 @@ class Packer:
         """What outlives the session."""
         return Learned(
             {name: list(footprint.measured) for name, footprint in self.footprints.items()},
-            {name: list(pace.seen) for name, pace in self._paces.items()},
+            {name: list(pace.seen) for name, pace in self._paces.items() if pace.seen},
             {name: list(seen) for name, seen in self._anchors.items()},
             dict(self.loads.known),
             {name: (deck.cap, deck.proven) for name, deck in self._decks.items()},
         )
+
+    @property
+    def decks(self) -> list[Deck]:
+        """The cards with what is on them."""
+        return [*self._decks.values()]
 
     # --- what happens -----------------------------------------------------------------------
 
@@ -171,13 +176,15 @@ class Packer:
         runner.steps_left -= 1
         if peak_bytes is not None:
             runner.peak_bytes = max(peak_bytes, runner.peak_bytes or 0)
+        if busy is not None:
+            runner.busy = busy
         deck.guard.reported(key, at)
         if runner.settled and runner.reports == SETTLED_REPORTS:
             self._measured(runner)
             self.changes += 1
         self._time(deck, key, runner, at)
         if runner.probe and self._probe_is_over(runner, at):
-            self.loads.probed(runner.wish.study, busy)
+            self.loads.probed(runner.wish.study, runner.busy)
             runner.probe = False
             self.changes += 1
         return self._judge(deck, at)
@@ -202,6 +209,8 @@ class Packer:
         if peak_bytes is not None and (not runner.settled or not well):
             runner.peak_bytes = peak_bytes
             self._measured(runner)
+        if well and runner.probe and runner.reports:  # it was over before it was watched for long
+            self.loads.probed(runner.wish.study, runner.busy)
         if well and not runner.pausing and deck.cap is not None:
             deck.cap *= _CAP_RISES
 
@@ -309,6 +318,10 @@ class Packer:
             for key, slow in self._slow(deck, running).items():
                 wish = deck.runners[key].wish
                 self.turns.serve(wish.study, span * self.demand(wish).compute / slow)
+
+    def learned_peak(self, study: str, params: Params, peak_bytes: int) -> None:
+        """Take in a peak that was measured elsewhere."""
+        self.footprints.setdefault(study, Footprint()).measure(params, peak_bytes)
 
     def _measured(self, runner: Runner) -> None:
         wish = runner.wish
@@ -521,7 +534,11 @@ class Packer:
                 return None  # it is being watched
         need = int((wish.believed_bytes or 0) * _BELIEF_MARGIN)
         largest = max((deck.card.room_bytes for deck in decks), default=0)
-        decks = [deck for deck in decks if deck.card.room_bytes in (largest, max(need, deck.card.room_bytes))]
+        decks = [
+            deck
+            for deck in decks
+            if deck.card.room_bytes in (largest, max(need, deck.card.room_bytes))
+        ]
         empty = [d for d in decks if not d.runners and d.kept_for in (None, wish.key)]
         if empty:
             deck = max(empty, key=lambda deck: deck.card.room_bytes)
@@ -545,7 +562,9 @@ class Packer:
         deck.kept_for = wish.key
         for runner in deck.runners.values():
             runner.pausing = True
-        return [Pause(key, f"the first trial of {wish.study} is watched alone") for key in deck.runners]
+        return [
+            Pause(key, f"the first trial of {wish.study} is watched alone") for key in deck.runners
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,11 +226,7 @@ class Run:
             if not life.speaks and life.runs_from <= self._at + _TINY:
                 life.speaks = changed = True
                 self._policy.launched(life.spec.name, self._at)
-            while (
-                life.card is card
-                and life.speaks
-                and life.done_s >= life.ends[life.step] - _TINY
-            ):
+            while life.card is card and life.speaks and life.done_s >= life.ends[life.step] - _TINY:
                 changed |= self._step_ends(life)
         if changed:
             self._set_rates(card)

@@ -45,9 +45,7 @@ class Packed:
         """Take note of a report."""
         spec = self._trials[trial]
         self._steps[trial] = step
-        undo = self.packer.reported(
-            trial, at, peak_bytes=spec.device_bytes, busy=spec.load.busy
-        )
+        undo = self.packer.reported(trial, at, peak_bytes=spec.device_bytes, busy=spec.load.busy)
         if undo is not None:
             self._orders.append(Suspend(undo.key))
 

@@ -1,0 +1,149 @@
+"""What holds for the packer whatever the workload: capacity, no starvation, undoing restores."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smallhours.backends.interference import Interference, Load
+from smallhours.packing.cards import Start, Wish
+from smallhours.packing.packer import Packer
+from smallhours.simulate.cards import Order, Outcome, Run
+from smallhours.simulate.policies import Packed, new_packer
+from smallhours.simulate.workload import CardSpec, StudySpec, TrialSpec, Workload
+
+GIB = 2**30
+
+
+@st.composite
+def workloads(draw: st.DrawFn) -> Workload:
+    """Draw a small workload on one to three unequal cards."""
+    sizes = draw(st.lists(st.sampled_from((4, 8, 12, 24)), min_size=1, max_size=3))
+    names = [f"s{i}" for i in range(draw(st.integers(1, 3)))]
+    trials = []
+    for number in range(draw(st.integers(1, 14))):
+        true = draw(st.floats(0.1, max(sizes) * 0.95))
+        steps = draw(st.integers(1, 12))
+        trials.append(
+            TrialSpec(
+                name=f"t{number}",
+                study=draw(st.sampled_from(names)),
+                arrival_s=draw(st.sampled_from((0.0, 0.0, 30.0, 200.0))),
+                steps=steps,
+                step_s=draw(st.floats(0.5, 40.0)),
+                device_bytes=int(true * GIB),
+                believed_bytes=draw(
+                    st.none() | st.floats(0.4, 2.5).map(lambda off, true=true: int(true * off * GIB))
+                ),
+                load=Load(draw(st.floats(0.05, 1.0)), draw(st.floats(0.05, 1.0)), draw(st.floats(0, 1))),
+                params={"width": draw(st.sampled_from((32, 64, 128)))},
+                fails_at=draw(st.none() | st.integers(1, steps)),
+            )
+        )  # fmt: skip
+    return Workload(
+        cards=tuple(CardSpec(name=f"g{i}", total_bytes=s * GIB) for i, s in enumerate(sizes)),
+        studies=tuple(StudySpec(name=n, saves=draw(st.booleans())) for n in names),
+        trials=tuple(trials),
+        interference=Interference(draw(st.sampled_from(("time_slicing", "mps")))),
+        jitter=draw(st.sampled_from((0.0, 0.05))),
+        seed=draw(st.integers(0, 5)),
+    )
+
+
+class Checked(Packed):
+    """Looks at the packer's promises after every decision."""
+
+    def decide(self, at: float) -> list[Order]:
+        orders = list(super().decide(at))
+        for deck in self.packer.decks:
+            charges = [runner.charge_bytes for runner in deck.runners.values()]
+            if None in charges:
+                # It takes all that is left: what it found there is within the card.
+                known = [charge for charge in charges if charge is not None]
+                assert charges.count(None) == 1
+                assert sum(known) <= deck.card.room_bytes
+            elif len(charges) > 1:
+                assert sum(filter(None, charges)) <= deck.card.room_bytes
+        return orders
+
+
+def run(workload: Workload) -> Outcome:
+    return Run(workload, Checked(workload)).go()
+
+
+@settings(deadline=None, max_examples=60)
+@given(workloads())
+def test_bounds_never_exceed_a_card_and_every_trial_ends(workload: Workload):
+    outcome = run(workload)
+    assert outcome.left == []
+    assert set(outcome.finished_s) == {trial.name for trial in workload.trials}
+
+
+@settings(deadline=None, max_examples=20)
+@given(workloads())
+def test_the_same_workload_gives_the_same_run(workload: Workload):
+    assert run(workload) == run(workload)
+
+
+@settings(deadline=None, max_examples=30)
+@given(workloads())
+def test_what_was_learned_is_the_same_after_a_restart(workload: Workload):
+    policy = Packed(workload)
+    Run(workload, policy).go()
+    fresh = new_packer(workload)
+    again = Packer([deck.card for deck in fresh.decks], sharing=workload.interference.sharing,
+                   learned=policy.packer.learned)  # fmt: skip
+    assert again.learned == policy.packer.learned
+    for trial in workload.trials:
+        wish = Wish(key=trial.name, study=trial.study, params=trial.params, steps_left=3)
+        assert again.bound(wish) == policy.packer.bound(wish)
+        assert again.expected_s(wish) == policy.packer.expected_s(wish)
+        assert again.demand(wish) == policy.packer.demand(wish)
+
+
+@settings(deadline=None, max_examples=30)
+@given(workloads(), st.integers(0, 13))
+def test_taking_off_the_last_that_was_started_leaves_the_cards_as_they_were(
+    workload: Workload, keep: int
+):
+    packer = new_packer(workload)
+    wishes = [
+        Wish(key=t.name, study=t.study, params=t.params, steps_left=t.steps)
+        for t in workload.trials
+    ]
+    for study in {wish.study for wish in wishes}:
+        packer.loads.probed(study, 0.3)
+        packer.learned_peak(study, {"width": 64}, GIB)
+    for _ in range(keep):
+        found = packer.next(wishes, 0.0)
+        if not isinstance(found, Start):
+            break
+        packer.started(found, next(w for w in wishes if w.key == found.key), 0.0)
+        wishes = [wish for wish in wishes if wish.key != found.key]
+    before = [(deck.card.name, deck.free_bytes, [*deck.runners]) for deck in packer.decks]
+    found = packer.next(wishes, 0.0)
+    if isinstance(found, Start):
+        wish = next(w for w in wishes if w.key == found.key)
+        packer.started(found, wish, 0.0)
+        assert before != [(d.card.name, d.free_bytes, [*d.runners]) for d in packer.decks]
+        packer.ended(found.key, 0.0, peak_bytes=None, well=True)
+    after = [(deck.card.name, deck.free_bytes, [*deck.runners]) for deck in packer.decks]
+    assert after == before
+
+
+def test_a_closed_card_gets_nothing():
+    spec = CardSpec(name="g0", total_bytes=8 * GIB)
+    workload = Workload(
+        cards=(spec,),
+        studies=(StudySpec(name="s"),),
+        trials=(TrialSpec(name="t", study="s", steps=1, step_s=1.0, device_bytes=GIB),),
+    )
+    packer = new_packer(workload)
+    (deck,) = packer.decks
+    packer.see(dataclasses.replace(deck.card, closed=True))
+    wish = Wish(key="t", study="s", params={}, steps_left=1)
+    assert packer.next([wish], 0.0) is None
+    packer.see(dataclasses.replace(deck.card, closed=False))
+    assert isinstance(packer.next([wish], 1.0), Start)
