@@ -1,6 +1,6 @@
 """How near the packer comes to the best schedule that a search finds which knows everything.
 
-Workloads are drawn from seeds (`mixes.py`): 60 trials of 2 to 5 studies, every other seed under MPS.
+Workloads are drawn from seeds (`mixes.py`): 60 trials of 2 to 5 studies, every other under MPS.
 The packer is told no compute and no memory, only beliefs of the memory that are off by a factor of
 e^0.3. All policies run through the same interference; what runs out of memory is tried again alone.
 
@@ -21,7 +21,7 @@ from mixes import CARDS, MIXES, Mix, workload
 from smallhours.packing.order import Turns
 from smallhours.simulate.cards import Outcome, Policy, Run
 from smallhours.simulate.oracle import TRIES, Oracle
-from smallhours.simulate.policies import Packed, PerfectPacker, Slots, new_packer
+from smallhours.simulate.policies import AllKnown, Packed, Slots, new_packer
 from smallhours.simulate.workload import Workload
 
 POLICIES = ("exclusive", "static 2", "static 4", "static 8", "memory only", "smallhours, all known",
@@ -37,7 +37,7 @@ def policy(name: str, work: Workload) -> Policy:
     if name == "memory only":
         return Slots(work, None, memory=True)
     if name == "smallhours, all known":
-        return Packed(work, PerfectPacker(work))
+        return Packed(work, AllKnown(work))
     packer = new_packer(work)
     if name == "smallhours, longest first":
         packer.turns = Turns(slack_trials=1e9)

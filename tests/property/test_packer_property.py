@@ -26,6 +26,8 @@ def workloads(draw: st.DrawFn) -> Workload:
     for number in range(draw(st.integers(1, 14))):
         true = draw(st.floats(0.1, max(sizes) * 0.95))
         steps = draw(st.integers(1, 12))
+        off = draw(st.none() | st.floats(0.4, 2.5))
+        share = st.floats(0.05, 1.0)
         trials.append(
             TrialSpec(
                 name=f"t{number}",
@@ -34,10 +36,8 @@ def workloads(draw: st.DrawFn) -> Workload:
                 steps=steps,
                 step_s=draw(st.floats(0.5, 40.0)),
                 device_bytes=int(true * GIB),
-                believed_bytes=draw(
-                    st.none() | st.floats(0.4, 2.5).map(lambda off, true=true: int(true * off * GIB))
-                ),
-                load=Load(draw(st.floats(0.05, 1.0)), draw(st.floats(0.05, 1.0)), draw(st.floats(0, 1))),
+                believed_bytes=None if off is None else int(true * off * GIB),
+                load=Load(draw(share), draw(share), draw(st.floats(0, 1))),
                 params={"width": draw(st.sampled_from((32, 64, 128)))},
                 fails_at=draw(st.none() | st.integers(1, steps)),
             )
@@ -98,9 +98,9 @@ def test_what_was_learned_is_the_same_after_a_restart(workload: Workload):
     assert again.learned == policy.packer.learned
     for trial in workload.trials:
         wish = Wish(key=trial.name, study=trial.study, params=trial.params, steps_left=3)
-        assert again.bound(wish) == policy.packer.bound(wish)
-        assert again.expected_s(wish) == policy.packer.expected_s(wish)
-        assert again.demand(wish) == policy.packer.demand(wish)
+        assert again.know.bound(wish) == policy.packer.know.bound(wish)
+        assert again.know.expected_s(wish) == policy.packer.know.expected_s(wish)
+        assert again.know.demand(wish) == policy.packer.know.demand(wish)
 
 
 @settings(deadline=None, max_examples=30)
@@ -114,8 +114,8 @@ def test_taking_off_the_last_that_was_started_leaves_the_cards_as_they_were(
         for t in workload.trials
     ]
     for study in {wish.study for wish in wishes}:
-        packer.loads.probed(study, 0.3)
-        packer.learned_peak(study, {"width": 64}, GIB)
+        packer.know.loads.probed(study, 0.3)
+        packer.know.measure(study, {"width": 64}, GIB)
     for _ in range(keep):
         found = packer.next(wishes, 0.0)
         if not isinstance(found, Start):

@@ -15,7 +15,7 @@ from smallhours.errors import StudyFileError
 from smallhours.paths import Home
 from smallhours.simulate.cards import Run
 from smallhours.simulate.oracle import Oracle
-from smallhours.simulate.policies import Packed, PerfectPacker, Slots
+from smallhours.simulate.policies import AllKnown, Packed, Slots
 from smallhours.simulate.workload import Workload, read
 
 SMALL = {"study": "a", "count": 8, "steps": 10, "step_s": 4.0, "device_bytes": "1 GiB",
@@ -150,7 +150,7 @@ def test_the_oracle_plays_by_the_rules_of_the_real_run(tmp_path: Path):
 def test_the_oracle_is_no_worse_than_the_packer_that_knows_everything(tmp_path: Path):
     mixed = [SMALL, {**SMALL, "name": "big", "count": 3, "busy_share": 0.9, "steps": 30}]
     workload = load(tmp_path, document(trials=mixed))
-    known = Run(workload, Packed(workload, PerfectPacker(workload))).go()
+    known = Run(workload, Packed(workload, AllKnown(workload))).go()
     assert Oracle(workload).search(200).makespan_s <= known.makespan_s * 1.001
 
 

@@ -18,7 +18,7 @@ from smallhours.text import Page, count, duration, percent, size
 _LABEL = 2
 
 
-def simulate(home: Home, *, path: Path, tries: int | None, as_json: bool, out: TextIO) -> int:
+def simulate(_home: Home, *, path: Path, tries: int | None, as_json: bool, out: TextIO) -> int:
     """Print when a workload would be done, what ran where and when, and the use of each device.
 
     JSON: see docs/simulate.md.
@@ -44,14 +44,14 @@ def _print(page: Page, result: Result) -> None:
     done = f"{count(len(outcome.finished_s), 'trial')} done in {duration(outcome.makespan_s)}"
     times = result.exclusive.makespan_s / outcome.makespan_s
     page.line(f"{done}, {times:.2f} times as fast as one a device at a time")
+    best = (
+        f"{duration(result.oracle_s)} by a search of {count(result.tries, 'schedule')} that knows"
+        f" everything; this took {result.ratio:.3f} times as long"
+    )
     page.pairs(
         [
             ("one at a time", duration(result.exclusive.makespan_s)),
-            (
-                "best found",
-                f"{duration(result.oracle_s)} by a search of {count(result.tries, 'schedule')} that"
-                f" knows everything; this took {result.ratio:.3f} times as long",
-            ),
+            ("best found", best),
             (
                 "over-commits",
                 f"{outcome.overcommits} of {count(outcome.admissions, 'start')}",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from smallhours.packing.regression import ParamValue, Params, Regression
+from smallhours.packing.regression import Params, ParamValue, Regression
 
 #: How far out the bound lies, in standard deviations: about one trial in 4,000.
 BOUND_SD: Final = 3.5

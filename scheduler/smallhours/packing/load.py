@@ -1,7 +1,7 @@
 """How much of a card's compute a study's trials take: learned from how they slow each other down.
 
-A trial is on the card for a share of its time (`busy`, which the probe measures) and gets in the way
-of others there by its `weight`: 1 where kernels take turns, less where they run side by side (MPS)
+A trial is on the card for a share of its time (`busy`, which a probe measures) and in the way of
+others there by its `weight`: 1 where kernels take turns, less where they run side by side (MPS)
 and leave room, more where they also fight for memory bandwidth. Nobody can ask a card for weights:
 they are fitted to how the steps of neighbours change when a trial comes or goes.
 """

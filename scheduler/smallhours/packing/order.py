@@ -9,7 +9,7 @@ from smallhours.packing.cards import Wish
 
 #: Studies whose service is less than this many of their own trials ahead of the hindmost share its
 #: turn: among them the longest trial goes first.
-SLACK_TRIALS: Final = 3.0
+SLACK_TRIALS: Final = 0.5
 
 
 class Turns:

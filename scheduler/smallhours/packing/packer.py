@@ -7,11 +7,10 @@ session begins with.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
+from smallhours.packing import rooms
 from smallhours.packing.cards import (
     SETTLED_REPORTS,
     Card,
@@ -22,10 +21,11 @@ from smallhours.packing.cards import (
     Wish,
     total_compute,
 )
-from smallhours.packing.footprint import Bound, Footprint, Measured
-from smallhours.packing.load import Alone, Demand, Load, Loads, Sharing, slowdowns
+from smallhours.packing.footprint import Bound
+from smallhours.packing.knowledge import Knowledge, Learned
+from smallhours.packing.load import Demand, Sharing
 from smallhours.packing.order import Turns
-from smallhours.packing.regression import Observation, Params, Regression
+from smallhours.packing.rooms import Hold
 
 #: A probe ends after so many reports, or after fewer where these take long.
 PROBE_REPORTS: Final = 3
@@ -39,27 +39,12 @@ _QUIET: Final = 0.6
 _LEAST_GAIN: Final = 0.02
 #: Trials that together ask for no more than a card has can't hurt each other.
 _PROVEN: Final = 1.0
-#: Error (log) of the pace of a study's first trial, before it is timed.
-_PACE_UNKNOWN_SD: Final = 3.0
 #: By so much the cap rises when a trial ends well.
 _CAP_RISES: Final = 1.02
 #: Cards whose gains are this near are alike: the tightest fit decides.
 _ALIKE: Final = 0.1
 #: The head of the queue waits this long before room is kept for it.
 PATIENCE_S: Final = 60.0
-
-
-@dataclass(slots=True)
-class Learned:
-    """What outlives a session."""
-
-    measured: dict[str, list[Measured]] = field(default_factory=dict)
-    #: Logarithms of the seconds that a step takes alone.
-    paces: dict[str, list[Observation]] = field(default_factory=dict)
-    #: Those of them that were timed alone.
-    anchors: dict[str, list[Observation]] = field(default_factory=dict)
-    loads: dict[str, Load] = field(default_factory=dict)
-    caps: dict[str, tuple[float | None, float]] = field(default_factory=dict)
 
 
 class Packer:
@@ -72,6 +57,7 @@ class Packer:
         sharing: Sharing = "time_slicing",
         learned: Learned | None = None,
         turns: Turns | None = None,
+        know: Knowledge | None = None,
     ) -> None:
         """Begin a session.
 
@@ -80,27 +66,18 @@ class Packer:
             sharing: How the cards are shared.
             learned: What earlier sessions learned.
             turns: Whose turn it is; None: all studies weigh the same.
+            know: What is known of studies; None: what was learned.
         """
-        learned = learned or Learned()
-        self.loads = Loads(sharing, learned.loads)
-        self.footprints = {name: Footprint(list(m)) for name, m in learned.measured.items()}
+        self.know = know or Knowledge(sharing, learned)
         self.turns = turns or Turns()
-        self._paces: dict[str, Regression] = {}
-        for study, seen in learned.paces.items():
-            for params, value in seen:
-                self._pace_of(study).observe(params, value)
-        #: Paces of trials that were timed alone.
-        self._anchors = {study: list(seen) for study, seen in learned.anchors.items()}
+        caps = learned.caps if learned is not None else {}
         self._decks: dict[str, Deck] = {}
         for card in cards:
-            cap, proven = learned.caps.get(card.name, (None, _PROVEN))
+            cap, proven = caps.get(card.name, (None, _PROVEN))
             self._decks[card.name] = Deck(card, cap=cap, proven=proven)
         self._where: dict[str, Deck] = {}
         self._held_since: dict[str, float] = {}
         self._settled_at = 0.0
-        #: What was predicted of trials, and from how many observations.
-        self._bounds: dict[str, tuple[int, Bound | None]] = {}
-        self._lengths: dict[str, tuple[int, float | None]] = {}
         #: Progress and compute of what is on each card, while one question is answered.
         self._sums: dict[tuple[str, Demand | None], float] = {}
         #: Rises whenever `next` may have another answer than before, time apart.
@@ -109,13 +86,9 @@ class Packer:
     @property
     def learned(self) -> Learned:
         """What outlives the session."""
-        return Learned(
-            {name: list(footprint.measured) for name, footprint in self.footprints.items()},
-            {name: list(pace.seen) for name, pace in self._paces.items() if pace.seen},
-            {name: list(seen) for name, seen in self._anchors.items()},
-            dict(self.loads.known),
-            {name: (deck.cap, deck.proven) for name, deck in self._decks.items()},
-        )
+        found = self.know.learned()
+        found.caps = {name: (deck.cap, deck.proven) for name, deck in self._decks.items()}
+        return found
 
     @property
     def decks(self) -> list[Deck]:
@@ -180,11 +153,11 @@ class Packer:
             runner.busy = busy
         deck.guard.reported(key, at)
         if runner.settled and runner.reports == SETTLED_REPORTS:
-            self._measured(runner)
+            self.know.measured(runner)
             self.changes += 1
         self._time(deck, key, runner, at)
         if runner.probe and self._probe_is_over(runner, at):
-            self.loads.probed(runner.wish.study, runner.busy)
+            self.know.loads.probed(runner.wish.study, runner.busy)
             runner.probe = False
             self.changes += 1
         return self._judge(deck, at)
@@ -202,15 +175,14 @@ class Packer:
         self.changes += 1
         deck = self._where.pop(key)
         runner = deck.runners.pop(key)
-        self._bounds.pop(key, None)
-        self._lengths.pop(key, None)
+        self.know.forget(key)
         deck.guard.went(key, at)
         deck.shut = False
         if peak_bytes is not None and (not runner.settled or not well):
             runner.peak_bytes = peak_bytes
-            self._measured(runner)
+            self.know.measured(runner)
         if well and runner.probe and runner.reports:  # it was over before it was watched for long
-            self.loads.probed(runner.wish.study, runner.busy)
+            self.know.loads.probed(runner.wish.study, runner.busy)
         if well and not runner.pausing and deck.cap is not None:
             deck.cap *= _CAP_RISES
 
@@ -225,15 +197,15 @@ class Packer:
         """
         self._settle(at)
         self._sums.clear()
-        ordered = self.turns.order(wishes, self.expected_s, self.known)
-        self._claim(ordered)
-        unknown = {wish.key for wish in wishes if not self.known(wish.study)}
+        ordered = self.turns.order(wishes, self.know.expected_s, self.know.known)
+        rooms.claim(self.decks, ordered, self.know)
+        unknown = {wish.key for wish in wishes if not self.know.known(wish.study)}
         for deck in self._decks.values():
             if deck.kept_for not in unknown:
                 deck.kept_for = None
-        hold: _Hold | None = None
+        hold: Hold | None = None
         for wish in ordered:
-            if not self.known(wish.study):
+            if not self.know.known(wish.study):
                 found = self._probe(self._first(wish, wishes))
                 if found is not None:
                     return found
@@ -241,70 +213,31 @@ class Packer:
             decks = [d for d in self._decks.values() if self._admits(d, wish, hold, at)]
             if decks:
                 deck = self._best(decks, wish)
-                return Start(wish.key, deck.card.name, self.bound(wish), probe=False)
-            if hold is None and self._lacks_memory(wish):
+                return Start(wish.key, deck.card.name, self.know.bound(wish), probe=False)
+            bound = self.know.bound(wish)
+            if hold is None and bound is not None and self._lacks_memory(wish, bound):
                 since = self._held_since.setdefault(wish.key, at)
                 if at - since >= PATIENCE_S:
-                    hold = self._hold(wish, at)
+                    hold = rooms.hold(self.decks, wish, bound, self.know, at)
         return None
-
-    def bound(self, wish: Wish) -> Bound | None:
-        """Return what a trial is predicted to take; None: nothing of its study was measured."""
-        footprint = self.footprints.get(wish.study)
-        if footprint is None:
-            return None
-        known = self._bounds.get(wish.key)
-        if known is None or known[0] != len(footprint.measured):
-            bound = footprint.bound(wish.params, wish.believed_bytes)
-            known = self._bounds[wish.key] = len(footprint.measured), bound
-        return known[1]
-
-    def demand(self, wish: Wish) -> Demand:
-        """Return what a trial asks of a card's compute, as far as is known."""
-        return self.loads.demand(wish.study)
-
-    def slowdowns(self, wishes: Sequence[Wish]) -> list[float]:
-        """Return by what factor trials beside each other should be slower than alone."""
-        return slowdowns([self.demand(wish) for wish in wishes])
-
-    def hoped_progress(self, wishes: Sequence[Wish]) -> float:
-        """Return the progress of trials beside each other, if they get on as well as may be."""
-        return sum(1.0 / slow for slow in slowdowns([self.loads.hoped(w.study) for w in wishes]))
-
-    def expected_s(self, wish: Wish) -> float | None:
-        """Return the seconds that a trial would take alone; None: nothing is known of its study."""
-        model = self._pace_of(wish.study)
-        known = self._lengths.get(wish.key)
-        if known is None or known[0] != len(model.seen):
-            predicted = model.predict(wish.params)
-            step_s = None if predicted is None else math.exp(predicted.mean)
-            known = self._lengths[wish.key] = len(model.seen), step_s
-        return None if known[1] is None else wish.steps_left * known[1]
-
-    def known(self, study: str) -> bool:
-        """Whether a trial of the study was watched."""
-        return study in self.loads.known and study in self.footprints
 
     # --- inside -----------------------------------------------------------------------------
 
-    def _pace_of(self, study: str) -> Regression:
-        return self._paces.setdefault(study, Regression(0.1, 2.0))
-
     def _demands(self, deck: Deck) -> list[Demand]:
-        return [self.demand(runner.wish) for runner in deck.runners.values()]
+        return [self.know.demand(runner.wish) for runner in deck.runners.values()]
 
     def _progress(self, deck: Deck, newcomer: Wish | None) -> float:
         """Return the progress of a card's trials, with one more if given."""
-        what = deck.card.name, None if newcomer is None else self.demand(newcomer)
+        what = deck.card.name, None if newcomer is None else self.know.demand(newcomer)
         found = self._sums.get(what)
         if found is None:
             there = [runner.wish for runner in deck.runners.values()]
             there += [] if newcomer is None else [newcomer]
-            found = self._sums[what] = self.hoped_progress(there)
+            found = self._sums[what] = self.know.hoped_progress(there)
         return found
 
     def _slow(self, deck: Deck, keys: list[str]) -> dict[str, float]:
-        slow = self.slowdowns([deck.runners[key].wish for key in keys])
+        slow = self.know.slowdowns([deck.runners[key].wish for key in keys])
         return dict(zip(keys, slow, strict=True))
 
     def _settle(self, at: float) -> None:
@@ -317,17 +250,7 @@ class Packer:
             running = [key for key, r in deck.runners.items() if r.launched_at is not None]
             for key, slow in self._slow(deck, running).items():
                 wish = deck.runners[key].wish
-                self.turns.serve(wish.study, span * self.demand(wish).compute / slow)
-
-    def learned_peak(self, study: str, params: Params, peak_bytes: int) -> None:
-        """Take in a peak that was measured elsewhere."""
-        self.footprints.setdefault(study, Footprint()).measure(params, peak_bytes)
-
-    def _measured(self, runner: Runner) -> None:
-        wish = runner.wish
-        assert runner.peak_bytes is not None
-        footprint = self.footprints.setdefault(wish.study, Footprint())
-        footprint.measure(wish.params, runner.peak_bytes, runner.bound, wish.believed_bytes)
+                self.turns.serve(wish.study, span * self.know.demand(wish).compute / slow)
 
     def _probe_is_over(self, runner: Runner, at: float) -> bool:
         if runner.reports >= PROBE_REPORTS:
@@ -341,34 +264,9 @@ class Packer:
         pace = deck.guard.pace(key, least=1) if over else deck.guard.just_timed(key)
         if pace is None:
             return
-        log_s = math.log(pace.mean_s * deck.card.speed)
-        there = deck.guard.trials
-        if runner.alone is None:
-            runner.alone = self._alone(runner, log_s)
-        studies = [deck.runners[other].wish.study for other in there]
-        self.loads.learn(studies, there.index(key), runner.alone, log_s, pace.error)
-        study = runner.wish.study
-        if not runner.timed:
-            runner.timed = True
-            self._pace_of(study).observe(runner.wish.params, runner.alone.log_s)
-        if len(there) == 1 and not runner.anchored:
-            runner.anchored = True
-            anchor = Observation(runner.wish.params, runner.alone.log_s)
-            self._anchors.setdefault(study, []).append(anchor)
+        there = [deck.runners[other] for other in deck.guard.trials]
+        self.know.timed(there, runner, pace.mean_s * deck.card.speed, pace.error)
         self.changes += 1
-
-    def _alone(self, runner: Runner, log_s: float) -> Alone:
-        """Return what is believed of a trial's pace before it was timed itself."""
-        study, model = runner.wish.study, self._pace_of(runner.wish.study)
-        predicted = model.predict(runner.wish.params)
-        if predicted is None:
-            return Alone(log_s, _PACE_UNKNOWN_SD)
-        # Most paces were told from those beside others. Those that were timed alone set the level,
-        # or all would come to agree on a wrong one.
-        off = [value - known.mean for params, value in self._anchors.get(study, ())
-               if (known := model.predict(params)) is not None]  # fmt: skip
-        level = sum(off) / len(off) if off else 0.0
-        return Alone(predicted.mean + level, predicted.scale)
 
     def _judge(self, deck: Deck, at: float) -> Pause | None:
         alone = {key: r.alone for key, r in deck.runners.items() if r.alone is not None}
@@ -382,8 +280,8 @@ class Packer:
         if not verdict.fell:
             return None
         there = [r for r in deck.runners.values() if r is not newcomer]
-        own = self.demand(newcomer.wish).compute
-        deck.cap = max(total_compute(self.demand(runner.wish) for runner in there), own)
+        own = self.know.demand(newcomer.wish).compute
+        deck.cap = max(total_compute(self.know.demand(runner.wish) for runner in there), own)
         deck.proven = min(deck.proven, deck.cap)
         if not newcomer.wish.saves:
             deck.shut = True
@@ -391,57 +289,19 @@ class Packer:
         newcomer.pausing = True
         return Pause(verdict.newcomer, "there was less progress on the card with it")
 
-    def _admits(self, deck: Deck, wish: Wish, hold: _Hold | None, at: float) -> bool:
-        bound = self.bound(wish)
+    def _admits(self, deck: Deck, wish: Wish, hold: Hold | None, at: float) -> bool:
+        bound = self.know.bound(wish)
         if deck.card.closed or deck.shut or deck.kept_for not in (None, wish.key) or bound is None:
             return False
         if not deck.runners:
-            return self._fits_empty(deck, bound) and self._leaves_claim(deck, wish, bound)
+            return self._fits_empty(deck, bound) and rooms.leaves_claim(self.decks, deck, bound)
         if wish.alone or deck.free_bytes < bound.upper_bytes:
             return False
-        if not self._leaves_claim(deck, wish, bound):
+        if not rooms.leaves_claim(self.decks, deck, bound):
             return False
-        if hold is not None and hold.deck is deck and not hold.lets(self, deck, wish, bound, at):
+        if hold is not None and not hold.lets(deck, wish, bound, self.know, at):
             return False
         return self._pays(deck, wish, at)
-
-    def _claim(self, wishes: Sequence[Wish]) -> None:
-        """Keep a card for those that fit on no other, where they are enough to fill it."""
-        decks = [deck for deck in self._decks.values() if not deck.card.closed]
-        for deck in decks:
-            deck.claimed_bytes = 0
-        if len(decks) < 2:
-            return
-        large = max(decks, key=lambda deck: deck.card.room_bytes)
-        elsewhere = max(deck.card.room_bytes for deck in decks if deck is not large)
-        captive = others = 0.0
-        claimed = 0
-        for wish in wishes:
-            bound = self.bound(wish)
-            if bound is None:
-                continue
-            only = bound.upper_bytes > elsewhere
-            room = large.card.room_bytes if only else elsewhere
-            part = max(self.demand(wish).compute, min(1.0, bound.expected_bytes / room))
-            work = (self.expected_s(wish) or 0.0) * part
-            if only:
-                captive += work
-                claimed = max(claimed, bound.upper_bytes)
-            else:
-                others += work
-        if captive > others / (len(decks) - 1):
-            large.claimed_bytes = min(claimed, large.card.room_bytes)
-
-    def _leaves_claim(self, deck: Deck, wish: Wish, bound: Bound) -> bool:
-        """Whether a trial leaves a card to those for which it is kept."""
-        if not deck.claimed_bytes:
-            return True
-        elsewhere = max(d.card.room_bytes for d in self._decks.values() if d is not deck)
-        if bound.upper_bytes > elsewhere:
-            return True
-        charges = [runner.charge_bytes or 0 for runner in deck.runners.values()]
-        taken = sum(charge for charge in charges if charge <= elsewhere)
-        return taken + bound.upper_bytes <= deck.card.room_bytes - deck.claimed_bytes
 
     def _fits_empty(self, deck: Deck, bound: Bound) -> bool:
         """Whether it may be tried on the empty card: there, or wherever there is more room."""
@@ -450,7 +310,7 @@ class Packer:
         return bound.upper_bytes <= room or room == largest
 
     def _pays(self, deck: Deck, wish: Wish, at: float) -> bool:
-        demand = self.demand(wish)
+        demand = self.know.demand(wish)
         together = total_compute(self._demands(deck)) + demand.compute
         if deck.cap is not None and together > deck.cap:
             return False
@@ -473,43 +333,8 @@ class Packer:
         near = [deck for value, deck in gains if value >= most - _ALIKE]
         return min(near, key=lambda deck: deck.free_bytes)
 
-    def _lacks_memory(self, wish: Wish) -> bool:
-        bound = self.bound(wish)
-        assert bound is not None
+    def _lacks_memory(self, wish: Wish, bound: Bound) -> bool:
         return wish.alone or all(d.free_bytes < bound.upper_bytes for d in self._decks.values())
-
-    def _hold(self, wish: Wish, at: float) -> _Hold | None:
-        """Return the card on which room is made for the head of the queue, and when it has it."""
-        bound = self.bound(wish)
-        assert bound is not None
-        found: _Hold | None = None
-        for deck in self._decks.values():
-            if deck.card.closed or deck.card.room_bytes < bound.lower_bytes:
-                continue
-            ready_at, spare = self._room_at(deck, wish, bound, at)
-            if found is None or ready_at < found.at:
-                found = _Hold(deck, ready_at, spare)
-        return found
-
-    def _room_at(self, deck: Deck, wish: Wish, bound: Bound, at: float) -> tuple[float, int]:
-        """Return when there is room for a trial on a card, and what is free beside it then."""
-        ends = sorted(
-            (at + self._left_s(deck, key), r.charge_bytes or deck.card.room_bytes)
-            for key, r in deck.runners.items()
-        )
-        free = deck.free_bytes
-        for end, freed in ends:
-            free += freed
-            if not wish.alone and free >= bound.upper_bytes:
-                return end, free - bound.upper_bytes
-        return (ends[-1][0] if ends else at), 0
-
-    def _left_s(self, deck: Deck, key: str) -> float:
-        runner = deck.runners[key]
-        if runner.alone is None:
-            return self.expected_s(runner.wish) or math.inf
-        slow = self._slow(deck, [*deck.runners])[key]
-        return runner.steps_left * runner.alone.step_s * slow / deck.card.speed
 
     def _first(self, wish: Wish, wishes: Sequence[Wish]) -> Wish:
         """Return the trial that is watched for a study: its smallest, where beliefs say which."""
@@ -565,23 +390,3 @@ class Packer:
         return [
             Pause(key, f"the first trial of {wish.study} is watched alone") for key in deck.runners
         ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Hold:
-    """A card that is being emptied for the head of the queue."""
-
-    deck: Deck
-    at: float
-    spare_bytes: int
-
-    def lets(self, packer: Packer, deck: Deck, wish: Wish, bound: Bound, at: float) -> bool:
-        """Whether another trial may be started there before it."""
-        if bound.upper_bytes <= self.spare_bytes:
-            return True
-        needed = packer.expected_s(wish)
-        if needed is None:
-            return False
-        there = [runner.wish for runner in deck.runners.values()]
-        slow = packer.slowdowns([*there, wish])[-1]
-        return at + needed * slow / deck.card.speed <= self.at

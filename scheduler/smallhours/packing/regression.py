@@ -77,7 +77,7 @@ class Regression:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """One feature: a number's distance from where it was first seen, or whether a choice is made."""
+    """One feature: how far a number is from where it was first seen, or whether it is a choice."""
 
     name: str
     #: Whether its logarithm counts.
@@ -154,8 +154,8 @@ def _columns(seen: Sequence[Observation]) -> tuple[list[_Column], dict[str, set[
         numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
         if len(numbers) < len(values):
             choices[name] = set(values)
-            for value in list(dict.fromkeys(values))[1:]:
-                columns.append(_Column(name, False, 0.0, value, *_CHOICE))
+            later = list(dict.fromkeys(values))[1:]
+            columns += [_Column(name, False, 0.0, value, *_CHOICE) for value in later]
             continue
         whole = all(isinstance(v, int) for v in numbers)
         log = all(v > 0 for v in numbers)

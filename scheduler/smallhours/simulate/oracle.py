@@ -13,7 +13,6 @@ import random
 from dataclasses import dataclass, replace
 from typing import Final
 
-from smallhours.backends.interference import Load
 from smallhours.simulate.cards import Speeds
 from smallhours.simulate.workload import Workload
 

@@ -8,11 +8,12 @@ from typing import Final
 
 from smallhours.packing.cards import Card, Pause, Start, Wish
 from smallhours.packing.footprint import Bound
+from smallhours.packing.knowledge import Knowledge
 from smallhours.packing.load import Demand
 from smallhours.packing.order import Turns
 from smallhours.packing.packer import Packer
 from smallhours.simulate.cards import Begin, Ending, Order, Speeds, Suspend
-from smallhours.simulate.workload import TrialSpec, Workload
+from smallhours.simulate.workload import CardSpec, TrialSpec, Workload
 
 #: A packer whose answer would only change with time is asked again after this long.
 _ASK_AGAIN_S: Final = 30.0
@@ -88,27 +89,27 @@ class Packed:
 
 def new_packer(workload: Workload) -> Packer:
     """Return a packer that knows the cards and the weights of the studies, no more."""
-    cards = [_card(spec.name, workload) for spec in workload.cards]
-    turns = Turns({study.name: study.weight for study in workload.studies})
-    return Packer(cards, sharing=workload.interference.sharing, turns=turns)
+    cards = [_card(spec) for spec in workload.cards]
+    return Packer(cards, sharing=workload.interference.sharing, turns=_turns(workload))
 
 
-def _card(name: str, workload: Workload) -> Card:
-    spec = next(card for card in workload.cards if card.name == name)
-    return Card(name, spec.total_bytes, spec.reserve_bytes, spec.foreign_bytes, speed=spec.speed)
+def _card(spec: CardSpec) -> Card:
+    return Card(
+        spec.name, spec.total_bytes, spec.reserve_bytes, spec.foreign_bytes, speed=spec.speed
+    )
 
 
-class PerfectPacker(Packer):
-    """Our packer, told the truth of every trial beforehand."""
+def _turns(workload: Workload) -> Turns:
+    return Turns({study.name: study.weight for study in workload.studies})
+
+
+class Truth(Knowledge):
+    """What there is to know of every trial, beforehand."""
 
     def __init__(self, workload: Workload) -> None:
-        cards = [_card(spec.name, workload) for spec in workload.cards]
-        turns = Turns({study.name: study.weight for study in workload.studies})
-        super().__init__(cards, sharing=workload.interference.sharing, turns=turns)
+        super().__init__(workload.interference.sharing)
         self._trials = {trial.name: trial for trial in workload.trials}
         self._speeds = Speeds(workload.interference)
-        for deck in self._decks.values():
-            deck.proven = math.inf
 
     def known(self, study: str) -> bool:
         """Nothing needs to be watched first."""
@@ -137,10 +138,24 @@ class PerfectPacker(Packer):
         """Return how long it takes alone."""
         return wish.steps_left * self._trials[wish.key].step_s
 
+
+class AllKnown(Packer):
+    """Our packer, told the truth of every trial beforehand: it has nothing to learn."""
+
+    def __init__(self, workload: Workload) -> None:
+        super().__init__(
+            [_card(spec) for spec in workload.cards],
+            sharing=workload.interference.sharing,
+            turns=_turns(workload),
+            know=Truth(workload),
+        )
+        for deck in self.decks:
+            deck.proven = math.inf
+
     def reported(
         self, key: str, at: float, *, peak_bytes: int | None = None, busy: float | None = None
     ) -> Pause | None:
-        """Count the step; there is nothing to learn."""
+        """Count the step."""
         self._where[key].runners[key].steps_left -= 1
         return None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from smallhours.simulate.cards import Outcome, Run
 from smallhours.simulate.oracle import TRIES, Oracle
-from smallhours.simulate.policies import Packed, PerfectPacker, Slots
+from smallhours.simulate.policies import AllKnown, Packed, Slots
 from smallhours.simulate.workload import Workload
 
 
@@ -84,7 +84,7 @@ def simulate(workload: Workload, tries: int = TRIES) -> Result:
     """
     outcome = Run(workload, Packed(workload)).go()
     exclusive = Run(workload, Slots(workload, 1)).go()
-    known = Run(workload, Packed(workload, PerfectPacker(workload))).go()
+    known = Run(workload, Packed(workload, AllKnown(workload))).go()
     best = Oracle(workload).search(tries)
     # What another policy found without running out of memory, the search might have found too.
     clean = [o.makespan_s for o in (outcome, exclusive, known) if not o.overcommits]

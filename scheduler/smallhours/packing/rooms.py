@@ -1,0 +1,119 @@
+"""Room on the cards: for those that fit on one only, and for the head of the queue."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from smallhours.packing.cards import Deck, Wish
+from smallhours.packing.footprint import Bound
+from smallhours.packing.knowledge import Knowledge
+
+
+def claim(decks: Sequence[Deck], wishes: Sequence[Wish], know: Knowledge) -> None:
+    """Keep the largest card for those that fit on no other, where they are enough to fill it."""
+    for deck in decks:
+        deck.claimed_bytes = 0
+    open_ = [deck for deck in decks if not deck.card.closed]
+    if len(open_) < 2:
+        return
+    large = max(open_, key=lambda deck: deck.card.room_bytes)
+    elsewhere = _elsewhere(open_, large)
+    captive = others = 0.0
+    claimed = 0
+    for wish in wishes:
+        bound = know.bound(wish)
+        if bound is None:
+            continue
+        only = bound.upper_bytes > elsewhere
+        room = large.card.room_bytes if only else elsewhere
+        part = max(know.demand(wish).compute, min(1.0, bound.expected_bytes / max(1, room)))
+        work = (know.expected_s(wish) or 0.0) * part
+        if only:
+            captive += work
+            claimed = max(claimed, bound.upper_bytes)
+        else:
+            others += work
+    if captive > others / (len(open_) - 1):
+        large.claimed_bytes = min(claimed, large.card.room_bytes)
+
+
+def leaves_claim(decks: Sequence[Deck], deck: Deck, bound: Bound) -> bool:
+    """Whether a trial leaves a card to those for which it is kept."""
+    if not deck.claimed_bytes:
+        return True
+    elsewhere = _elsewhere(decks, deck)
+    if bound.upper_bytes > elsewhere:
+        return True
+    charges = [runner.charge_bytes or 0 for runner in deck.runners.values()]
+    taken = sum(charge for charge in charges if charge <= elsewhere)
+    return taken + bound.upper_bytes <= deck.card.room_bytes - deck.claimed_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A card that is being emptied for the head of the queue."""
+
+    deck: Deck
+    #: When there will be room.
+    at: float
+    #: What is free then beside the head.
+    spare_bytes: int
+
+    def lets(self, deck: Deck, wish: Wish, bound: Bound, know: Knowledge, at: float) -> bool:
+        """Whether another trial may be started on a card before the head is."""
+        if deck is not self.deck or bound.upper_bytes <= self.spare_bytes:
+            return True
+        needed = know.expected_s(wish)
+        if needed is None:
+            return False
+        slow = know.slowdowns([*(runner.wish for runner in deck.runners.values()), wish])[-1]
+        return at + needed * slow / deck.card.speed <= self.at
+
+
+def hold(
+    decks: Sequence[Deck], wish: Wish, bound: Bound, know: Knowledge, at: float
+) -> Hold | None:
+    """Return the card on which there is room for the head of the queue first; None: on none."""
+    found: Hold | None = None
+    for deck in decks:
+        if deck.card.closed or deck.card.room_bytes < bound.lower_bytes:
+            continue
+        ready_at, spare = _room_at(deck, wish, bound, know, at)
+        if found is None or ready_at < found.at:
+            found = Hold(deck, ready_at, spare)
+    return found
+
+
+def _room_at(deck: Deck, wish: Wish, bound: Bound, know: Knowledge, at: float) -> tuple[float, int]:
+    """Return when there is room for a trial on a card, and what is free beside it then."""
+    ends = sorted(
+        (at + left, runner.charge_bytes or deck.card.room_bytes)
+        for left, runner in zip(_left_s(deck, know), deck.runners.values(), strict=True)
+    )
+    free = deck.free_bytes
+    for end, freed in ends:
+        free += freed
+        if not wish.alone and free >= bound.upper_bytes:
+            return end, free - bound.upper_bytes
+    return (ends[-1][0] if ends else at), 0
+
+
+def _left_s(deck: Deck, know: Knowledge) -> list[float]:
+    """Return the seconds for which each trial on a card goes on; infinite: not known."""
+    runners = [*deck.runners.values()]
+    slow = know.slowdowns([runner.wish for runner in runners])
+    found = []
+    for runner, factor in zip(runners, slow, strict=True):
+        if runner.alone is None:
+            found.append(know.expected_s(runner.wish) or math.inf)
+        else:
+            found.append(runner.steps_left * runner.alone.step_s * factor / deck.card.speed)
+    return found
+
+
+def _elsewhere(decks: Sequence[Deck], deck: Deck) -> int:
+    """Return the room of the largest of the other cards that take trials."""
+    rooms = [d.card.room_bytes for d in decks if d is not deck and not d.card.closed]
+    return max(rooms, default=0)
