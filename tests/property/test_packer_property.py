@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from smallhours.backends.interference import Interference, Load
 from smallhours.packing.cards import Start, Wish
 from smallhours.packing.packer import Packer
-from smallhours.simulate.cards import Order, Outcome, Run
+from smallhours.simulate.cards import Begin, Order, Outcome, Run
 from smallhours.simulate.policies import Packed, new_packer
 from smallhours.simulate.workload import CardSpec, StudySpec, TrialSpec, Workload
 
@@ -53,19 +53,21 @@ def workloads(draw: st.DrawFn) -> Workload:
 
 
 class Checked(Packed):
-    """Looks at the packer's promises after every decision."""
+    """Looks at the packer's promise at every start: what is bounded fits beside what is there."""
 
     def decide(self, at: float) -> list[Order]:
+        decks = {deck.card.name: deck for deck in self.packer.decks}
+        before = {name: (deck.free_bytes, len(deck.runners)) for name, deck in decks.items()}
         orders = list(super().decide(at))
-        for deck in self.packer.decks:
-            charges = [runner.charge_bytes for runner in deck.runners.values()]
-            if None in charges:
-                # It takes all that is left: what it found there is within the card.
-                known = [charge for charge in charges if charge is not None]
-                assert charges.count(None) == 1
-                assert sum(known) <= deck.card.room_bytes
-            elif len(charges) > 1:
-                assert sum(filter(None, charges)) <= deck.card.room_bytes
+        for order in orders:
+            if isinstance(order, Begin):
+                free, there = before[order.card]
+                runner = decks[order.card].runners[order.trial]
+                if there and not runner.takes_all:
+                    assert runner.bound is not None
+                    assert runner.bound.upper_bytes <= free
+                unbounded = [r.charge_bytes is None for r in decks[order.card].runners.values()]
+                assert sum(unbounded) <= 1
         return orders
 
 
