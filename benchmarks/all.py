@@ -7,7 +7,10 @@ import sys
 
 from common import HERE, environment
 
-NAMES = ("reading", "turnaround", "reporting", "throughput")
+NAMES = (
+    "reading", "turnaround", "reporting", "throughput", "sharing", "nights", "endurance", "year",
+    "told",
+)  # fmt: skip
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ Two studies of weight 1 and 3 train without a break. Measured from the ledger: t
 each got; from outside: whole processes of commands that ask the busy engine for something, beside
 a Python that does nothing; at the end: how long an urgent study waits for its first trial.
 
-    python benchmarks/sharing.py [--minutes 10] [--local]
+    python benchmarks/sharing.py [--minutes 10] [--quick] [--local]
 """
 
 from __future__ import annotations
@@ -160,16 +160,18 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0, help="of sharing (10)")
+    parser.add_argument("--quick", action="store_true", help="one minute")
     parser.add_argument("--local", action="store_true", help="without Ray")
     given = parser.parse_args()
-    found = measure(given.minutes, local=given.local)
+    minutes = 1.0 if given.quick else given.minutes
+    found = measure(minutes, local=given.local)
     total, weights = sum(found["served_s"].values()), sum(WEIGHTS.values())
     rows = []
     for name, weight in WEIGHTS.items():
         share, due = found["served_s"].get(name, 0.0) / total, weight / weights
         rows.append((name, weight, found["served_s"].get(name, 0.0), share, due, share / due - 1))
     show(
-        f"Slot time over {given.minutes:g} minutes",
+        f"Slot time over {minutes:g} minutes",
         ("study", "weight", "seconds", "share", "due", "off by"),
         rows,
     )

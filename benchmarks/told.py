@@ -123,14 +123,16 @@ def cases(sampler: str, shares: tuple[float, ...], seeds: int) -> Iterator[Case]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=24)
+    parser.add_argument("--quick", action="store_true", help="three seeds")
     parser.add_argument("--samplers", nargs="+", default=["tpe", "random"])
     parser.add_argument("--shares", nargs="+", type=float, default=[0.0, 0.5, 0.75, 0.9, 0.95])
     options = parser.parse_args()
+    seeds = 3 if options.quick else options.seeds
     figures: list[dict[str, Any]] = []
     rows: list[list[object]] = []
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         for sampler in options.samplers:
-            results = pool.map(run, cases(sampler, tuple(options.shares), options.seeds))
+            results = pool.map(run, cases(sampler, tuple(options.shares), seeds))
             for region in REGIONS:
                 for share in options.shares:
                     some = [r for r in results if (r.case.region, r.case.pruned) == (region, share)]
@@ -156,7 +158,7 @@ def main() -> None:
                         }
                     )  # fmt: skip
     show(
-        f"Out of memory in {COUNTED} trials after the first {FIRST}: mean of {options.seeds} seeds",
+        f"Out of memory in {COUNTED} trials after the first {FIRST}: mean of {seeds} seeds",
         ("sampler", "region", "pruned", "worst", "pruned", "fail", "pruned better:worse",
          "best: worst", "pruned", "fail"),
         rows,
