@@ -109,8 +109,8 @@ def test_what_is_asked_for_while_no_engine_runs_is_done_by_the_next_one(real: Re
     assert [request["what"] for request in listed(real)["inbox"]] == ["add a", "add b"]
     start(real)
     finish(real)
-    assert "a will be paused: no engine is running" in real.command("pause", "a")
-    assert "b will be moved: no engine is running" in real.command("move", "b", "--weight", "3")
+    assert "a will be paused: it waits in the inbox" in real.command("pause", "a")
+    assert "b will be moved: it waits in the inbox" in real.command("move", "b", "--weight", "3")
     assert "no engine is running" in real.command("until", "23h")
     assert "nothing of smallhours is on the machine" in real.command("yield", "2h")
     assert "nothing is running" in real.command("stop")

@@ -33,10 +33,14 @@ study = Study("s", metric="loss", goal="minimize", space={"x": Float(0, 1)}, bas
 
 
 class Line:
-    """One end of a socket that speaks JSON lines, with a limit on every wait."""
+    """One end of a socket that speaks JSON lines, with a limit on every wait.
+
+    What a trial was measured to need is kept apart: it comes between the other messages.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
+        self.usage: list[dict[str, Any]] = []
         self._rest = b""
 
     def send(self, message: dict[str, Any]) -> None:
@@ -44,6 +48,11 @@ class Line:
 
     def next(self, timeout_s: float = 15.0) -> dict[str, Any] | None:
         """Return the next message; None: the other side is gone."""
+        while (message := self._next(timeout_s)) is not None and message.get("t") == "usage":
+            self.usage.append(message)
+        return message
+
+    def _next(self, timeout_s: float) -> dict[str, Any] | None:
         while b"\n" not in self._rest:
             ready, _, _ = select.select([self.socket], [], [], timeout_s)
             assert ready, f"nothing came within {timeout_s} s"
