@@ -451,3 +451,16 @@ def test_only_what_is_over_can_be_put_away(night: Night) -> None:
     again = Night(facts=night.facts)
     assert again.machine.state.names == {"wine": 2}
     assert again.machine.state.studies[1].label == "wine@1"
+
+
+def test_nothing_is_decided_before_the_session_has_begun(night: Night) -> None:
+    night.begin()
+    night.add(make_spec("wine", trials=1))
+    night.whole_trial(night.key(1, 0), [0.5] * 10)
+    assert isinstance(night.facts.pop(), f.StudyEnded), "the engine died just before"
+    again = Night(facts=list(night.facts))
+    before = len(again.facts)
+    again.tell(e.SettingsRead(at=0.0, settings=Settings()))
+    again.begin(before="exit 70")
+    kinds = [type(fact) for fact in again.facts[before:]]
+    assert kinds == [f.SessionStarted, f.StudyEnded]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 from smallhours.core import actions as a
 from smallhours.core import classify, guards
 from smallhours.core import events as e
@@ -28,20 +26,6 @@ from smallhours.core.spec import stored
 from smallhours.core.state import State
 from smallhours.core.trial import Role
 
-#: Events that somebody waits for an answer to.
-_Request: TypeAlias = (
-    e.StudySubmitted
-    | e.ReleaseRequested
-    | e.CancelRequested
-    | e.PauseRequested
-    | e.MoveRequested
-    | e.YieldRequested
-    | e.DeadlineRequested
-    | e.ArchiveRequested
-    | e.RequestRefused
-    | e.ShutdownRequested
-)
-
 
 class Desk:
     """The state, and the only hands that change it or ask for something to be done."""
@@ -59,7 +43,7 @@ class Desk:
         self.out.append(a.Record(fact=fact))
         self.state.apply(fact, at)
 
-    def answer(self, event: _Request, verb: str, *, ok: bool, text: str) -> None:
+    def answer(self, event: e.Request, verb: str, *, ok: bool, text: str) -> None:
         """Answer whoever asked; a signal needs no answer."""
         if event.request:
             fact = f.RequestAnswered(

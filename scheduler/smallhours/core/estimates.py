@@ -17,6 +17,11 @@ _TELLING = 100
 #: outweigh them: the default rule left 0.43 of the work of studies with 48 trials, its start apart.
 _STOPPED_SHARES = (0.1, 0.2, 1.0)
 
+#: Saving a checkpoint and leaving takes about this long.
+_UNWIND_S = 5.0
+#: What a step is taken to last where nothing is known of it.
+_UNKNOWN_STEP_S = 60.0
+
 
 def quantile(values: Sequence[float], share: float) -> float:
     """Return the value that `share` of the values do not exceed (nearest rank)."""
@@ -144,10 +149,4 @@ def worth_starting_s(study: Study, trial: Trial | None) -> float:
 
 
 def _notice_s(step_s: float | None) -> float:
-    return 1.5 * (_UNKNOWN_STEP_S if step_s is None else step_s) + UNWIND_S
-
-
-#: Saving a checkpoint and leaving takes about this long.
-UNWIND_S = 5.0
-#: What a step is taken to last where nothing is known of it.
-_UNKNOWN_STEP_S = 60.0
+    return 1.5 * (_UNKNOWN_STEP_S if step_s is None else step_s) + _UNWIND_S

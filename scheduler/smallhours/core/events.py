@@ -88,11 +88,20 @@ class BackendLost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StudySubmitted:
-    """Somebody adds a study."""
+class Request:
+    """Somebody asks for something, and waits for an answer."""
 
     at: float
+    #: Id of the request in the inbox; empty: a signal, which nobody waits behind.
     request: str
+    #: User id of who asks.
+    uid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudySubmitted(Request):
+    """Somebody adds a study."""
+
     spec: StudySpec
     snapshot: str
     digest: str
@@ -101,27 +110,21 @@ class StudySubmitted:
     cwd: str
     #: Retire a study of the same name that differs, instead of refusing.
     replace: bool = False
-    uid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PauseRequested:
+class PauseRequested(Request):
     """Somebody wants a study taken off until it is released."""
 
-    at: float
-    request: str
     by: str
     #: Study id; None: all that are open.
     study: int | None
-    uid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MoveRequested:
+class MoveRequested(Request):
     """Somebody gives a study another place in the queue; what is None stays as it is."""
 
-    at: float
-    request: str
     by: str
     study: int
     priority: Priority | None = None
@@ -131,92 +134,70 @@ class MoveRequested:
     to: Literal["first", "last"] | None = None
     #: Put it just before this study, in that study's priority.
     before: int | None = None
-    uid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class YieldRequested:
+class YieldRequested(Request):
     """Somebody wants the machine for a while, or gives it back."""
 
-    at: float
-    request: str
     by: str
     #: Wall time (Unix seconds) at which to go on; None: go on now.
     until: float | None
-    uid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadlineRequested:
+class DeadlineRequested(Request):
     """Somebody says by when all must be over, or takes that back."""
 
-    at: float
-    request: str
     by: str
     #: Wall time (Unix seconds); None: no deadline.
     until: float | None
-    uid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveRequested:
+class ArchiveRequested(Request):
     """Somebody wants a study that is over out of the way, or its files gone."""
 
-    at: float
-    request: str
     by: str
     study: int
     #: Remove all its files and free its name; else only its checkpoints go.
     remove: bool = False
-    uid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReleaseRequested:
+class ReleaseRequested(Request):
     """Halted and paused studies may go on (`resume`)."""
 
-    at: float
-    request: str
     #: Study id; None: all.
     study: int | None
-    uid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CancelRequested:
+class CancelRequested(Request):
     """Somebody cancels a trial, or a study where `trial` is None."""
 
-    at: float
-    request: str
     by: str
     study: int
     trial: int | None
-    uid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RequestRefused:
+class RequestRefused(Request):
     """Somebody asks for something that can't be understood."""
 
-    at: float
-    request: str
     verb: str
     text: str
-    uid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShutdownRequested:
+class ShutdownRequested(Request):
     """The engine shall end: running trials are asked for a checkpoint and interrupted."""
 
-    at: float
     cause: InterruptCause
     detail: str = ""
     #: Do not wait for checkpoints.
     now: bool = False
-    #: The inbox request that asked for it; empty: a signal.
     request: str = ""
-    uid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

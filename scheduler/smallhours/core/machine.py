@@ -54,6 +54,7 @@ class Machine:
             case e.SettingsRead():
                 self.night.settings = event.settings
                 self._storage.budget_bytes = event.settings.checkpoint_bytes
+                return self._desk.out  # the session need not have begun; a tick is never far
             case e.CheckpointsFound():
                 self._storage.tell(event.holdings)
                 self._keep_storage(event.at)
@@ -111,8 +112,6 @@ class Machine:
             self._watch.see_to_gates()
             self._standby.see_to()
             self._scheduler.fill()
-            if isinstance(event, e.Tick):
-                self._scheduler.note_waits()
         elif not self.state.live:
             self._finish(self._draining, event.at)
         return self._desk.out
@@ -140,8 +139,7 @@ class Machine:
     @property
     def waits(self) -> Mapping[Waiter, tuple[Why, float]]:
         """Why each trial waits, and since when it was seen to (seconds of the monotonic clock)."""
-        self._scheduler.note_waits()
-        return self._scheduler.waits
+        return self._scheduler.look_at_waits()
 
     # --- the session -----------------------------------------------------------------------
 

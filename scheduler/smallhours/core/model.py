@@ -20,8 +20,8 @@ from smallhours.core.trial import MOVES, AttemptKey, Role, TrialState
 _GAPS_KEPT = 15
 #: Ended attempts whose failure fingerprints are remembered of a study.
 _ENDS_KEPT = 5
-#: Ended attempts and trials whose durations are remembered of a study.
-_DURATIONS_KEPT = 50
+#: Ended attempts whose pace is remembered of a study.
+_PACES_KEPT = 50
 
 
 @dataclass(slots=True)
@@ -196,9 +196,7 @@ class Study:
     #: What its trials were measured to need, by number (paces of the latest attempt, peaks of all).
     footprints: dict[int, Footprint] = field(default_factory=dict)
     #: Seconds a step took in its latest attempts, their start included.
-    paces: deque[float] = field(default_factory=lambda: deque(maxlen=_DURATIONS_KEPT))
-    #: Seconds that its latest ended search trials took in all.
-    durations: deque[float] = field(default_factory=lambda: deque(maxlen=_DURATIONS_KEPT))
+    paces: deque[float] = field(default_factory=lambda: deque(maxlen=_PACES_KEPT))
     #: Whether a trial of it ever saved a checkpoint.
     saves: bool = False
     #: Bytes of the checkpoints that exist of it.

@@ -82,6 +82,11 @@ def has_work(study: Study, at: float) -> bool:
     )
 
 
+def could_run(study: Study, night: Night) -> bool:
+    """Whether the study has a trial to start, and its time has come."""
+    return study.active and has_work(study, night.at) and gate(study, night).open_s > 0
+
+
 def in_order(night: Night) -> list[Study]:
     """Return the studies that are not over, first the one whose turn it is."""
     studies = [s for s in night.state.studies.values() if not (s.ended or s.retired)]

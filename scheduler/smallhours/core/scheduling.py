@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import assert_never
 
 from smallhours.core import actions as a
@@ -10,9 +11,7 @@ from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core import guards, preempt, queue
 from smallhours.core.desk import Desk
-from smallhours.core.gates import gate
 from smallhours.core.model import Study, Trial
-from smallhours.core.night import Night
 from smallhours.core.trial import AttemptKey, Role
 from smallhours.core.waiting import Why
 
@@ -35,13 +34,14 @@ class Scheduler:
         self._desk = desk
         self._night = desk.night
         self._held_since: dict[queue.Waiter, float] = {}
-        #: Why each trial waits, and since when for this reason (monotonic seconds).
-        self.waits: dict[queue.Waiter, tuple[Why, float]] = {}
+        #: What `look_at_waits` saw last.
+        self._waits: dict[queue.Waiter, tuple[Why, float]] = {}
 
     def fill(self) -> None:
         """Start, ask for, create and end whatever it is time for."""
         night = self._night
-        studies = [s for s in night.state.studies.values() if s.living or _wants(s, night)]
+        everything = night.state.studies.values()
+        studies = [s for s in everything if s.living or queue.could_run(s, night)]
         night.shares.settle(studies, night.at)
         while True:
             plan = queue.next_item(night, self._held_since)
@@ -51,14 +51,14 @@ class Scheduler:
             self._do(plan.item)
         self._make_room()
 
-    def note_waits(self) -> None:
-        """Bring up to date why each trial waits."""
-        now, before = queue.waits(self._night, self._held_since), self.waits
-        self.waits = {}
-        for waiter, why in now.items():
-            known = before.get(waiter)
-            since = known[1] if known is not None and known[0] is why else self._night.at
-            self.waits[waiter] = why, since
+    def look_at_waits(self) -> Mapping[queue.Waiter, tuple[Why, float]]:
+        """Return why each trial waits, and since when it was seen to (monotonic seconds)."""
+        before, at = self._waits, self._night.at
+        self._waits = {}
+        for waiter, why in queue.waits(self._night, self._held_since).items():
+            known = before.get(waiter, (None, at))
+            self._waits[waiter] = why, known[1] if known[0] is why else at
+        return self._waits
 
     def suggested(self, event: e.Suggested) -> None:
         """Create the trial that a search was asked for."""
@@ -181,7 +181,3 @@ class Scheduler:
         fact = {"study": study.id, "outcome": outcome, "winner": study.best}
         self._desk.record(f.StudyEnded(**fact), at)  # type: ignore[arg-type]
         self._desk.close_if_over(study)
-
-
-def _wants(study: Study, night: Night) -> bool:
-    return study.active and queue.has_work(study, night.at) and gate(study, night).open_s > 0

@@ -7,9 +7,7 @@ from typing import Literal
 from smallhours.core import actions as a
 from smallhours.core import facts as f
 from smallhours.core.desk import Desk
-from smallhours.core.gates import gate
-from smallhours.core.model import Study
-from smallhours.core.queue import has_work
+from smallhours.core.queue import could_run
 
 #: What runs the trials grows a little with each: after this many it is renewed.
 RENEW_AFTER = 3000
@@ -47,7 +45,7 @@ class Standby:
     def see_to(self) -> None:
         """Start, renew or let go of what runs the trials."""
         night, at = self._night, self._night.at
-        wanted = [study for study in night.state.studies.values() if self._could_run(study)]
+        wanted = [study for study in night.state.studies.values() if could_run(study, night)]
         if wanted or night.state.live or night.asked:
             self._idle_since = None
         elif self._idle_since is None:
@@ -97,8 +95,3 @@ class Standby:
             self._desk.close(study)
         self._night.backend = "closing"
         self._desk.out.append(a.CloseBackend())
-
-    def _could_run(self, study: Study) -> bool:
-        return (
-            study.active and has_work(study, self._night.at) and gate(study, self._night).open_s > 0
-        )

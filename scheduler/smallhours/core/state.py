@@ -11,7 +11,15 @@ from typing import assert_never
 
 from smallhours.core import facts as f
 from smallhours.core.model import Live, Saved, Standing, Study, Trial, fingerprint
-from smallhours.core.reasons import PERHAPS_ITS_OWN, Completed, GpuOom, Interrupted, Reason, tag
+from smallhours.core.reasons import (
+    PERHAPS_ITS_OWN,
+    RESUMED,
+    Completed,
+    GpuOom,
+    Interrupted,
+    Reason,
+    tag,
+)
 from smallhours.core.rule import RuleFactory
 from smallhours.core.trial import AttemptKey, Role, TrialState
 
@@ -26,7 +34,6 @@ class State:
         self.names: dict[str, int] = {}
         self.live: dict[AttemptKey, Trial] = {}
         self.session: f.SessionStarted | None = None
-        self.session_ended = True
         #: The machine is given back for a while; None: it isn't.
         self.yielded: f.Yielded | None = None
         #: When all must be over; None: no such time.
@@ -46,9 +53,9 @@ class State:
             case f.Reported():
                 self._reported(fact, at)
             case f.SessionStarted():
-                self.session, self.session_ended = fact, False
+                self.session = fact
             case f.SessionEnded():
-                self.session_ended = True
+                pass
             case f.StudyAdded():
                 self._added(fact)
             case f.StudyAmended():
@@ -242,7 +249,7 @@ class State:
             trial.stalls = 0
         elif isinstance(reason, Interrupted) and reason.cause in PERHAPS_ITS_OWN:
             trial.stalls += 1
-        if not isinstance(reason, Interrupted):
+        if not isinstance(reason, RESUMED):  # these say nothing of the study's code
             study.latest_ends.append(mark)
         if fact.then == "over":
             trial.move(TrialState.ENDED)
@@ -259,8 +266,6 @@ class State:
         completed = isinstance(reason, Completed)
         if trial.role is Role.CONFIRMATION:
             return
-        if trial.curve:
-            study.durations.append(trial.seconds)
         study.rule.close(trial.number, trial.curve, completed=completed)
         score = trial.score(study.spec)
         if completed and score is not None:
