@@ -192,9 +192,10 @@ class Engine:
 
     async def _find_checkpoints(self) -> None:
         """Tell the core of the checkpoints whose studies were not read."""
-        found = await self._upkeep.holdings(self._machine.state.studies)
-        if self._goes_on and found:
-            self.post(e.CheckpointsFound(at=self._clock.mono(), holdings=tuple(found)))
+        with self._fatal():
+            found = await self._upkeep.holdings(self._machine.state.studies)
+            if self._goes_on and found:
+                self.post(e.CheckpointsFound(at=self._clock.mono(), holdings=tuple(found)))
 
     def _started(self, session: int, before: str) -> e.EngineStarted:
         return e.EngineStarted(
@@ -317,11 +318,13 @@ class Engine:
 
     def _carry_out(self, actions: list[a.Action]) -> None:
         decided = False
+        told: list[hooks.Event] = []
         for action in actions:
             if isinstance(action, a.Record):
                 self._ledger.append(action.fact, at=self._clock.wall(), mono=self._clock.mono())
                 decided = decided or not isinstance(action.fact, f.LAZY)
-                self._hooks.fire(hooks.event_of(action.fact, self._machine.state))
+                if (event := hooks.event_of(action.fact, self._machine.state)) is not None:
+                    told.append(event)
                 if isinstance(action.fact, f.AttemptEnded):
                     self._upkeep.finish_log(f.key_of(action.fact))
                 continue
@@ -338,6 +341,9 @@ class Engine:
         elif self._ledger.dirty and self._group_commit is None:
             assert self._loop is not None
             self._group_commit = self._loop.call_later(_GROUP_COMMIT_S, self._commit)
+        if not self._stuck:
+            for event in told:
+                self._hooks.fire(event)
 
     def _commit(self) -> None:
         if self._group_commit is not None:

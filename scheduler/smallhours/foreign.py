@@ -9,11 +9,9 @@ from fnmatch import translate
 from pathlib import Path
 
 from smallhours.devices import host
-from smallhours.processes import SESSION_VARIABLE
+from smallhours.processes import SESSION_VARIABLE, session_of
 
 _PROC = Path("/proc")
-#: The kernel keeps so many bytes of a process's name.
-_NAME_BYTES = 15
 
 
 class Foreign:
@@ -34,68 +32,35 @@ class Foreign:
             return ()
         found = set()
         for entry in os.listdir(_PROC):  # noqa: PTH208 - asked every few seconds: twice as fast
-            name = _name(entry) if entry.isdigit() else None
+            name = host.process_name(int(entry)) if entry.isdigit() else None
             if name and name not in found and self._pattern.match(name) and not _ours(int(entry)):
                 found.add(name)
         return tuple(sorted(found))
 
 
-def _name(pid: str) -> str | None:
-    """Return what a process is called; None: it is gone."""
-    try:
-        descriptor = os.open(f"/proc/{pid}/comm", os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        name = os.read(descriptor, 64).rstrip(b"\n")
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-    if len(name) >= _NAME_BYTES:
-        name = _whole(pid, name)
-    return name.decode("utf-8", errors="replace")
-
-
-def _whole(pid: str, name: bytes) -> bytes:
-    """Return a name that was perhaps cut off as its command line has it, where that agrees."""
-    try:
-        first = (_PROC / pid / "cmdline").read_bytes().split(b"\0", 1)[0]
-    except OSError:
-        return name
-    whole = first.rpartition(b"/")[2]
-    return whole if whole.startswith(name) else name
-
-
 def in_session(pid: int) -> bool:
     """Say whether a process is of this session; one that can't be seen is not."""
     process = host.read_process(pid)
-    if process is None:
-        return False
-    mark = f"{SESSION_VARIABLE}={os.environ.get(SESSION_VARIABLE, '')}".encode()
-    if mark in _environment(pid):
-        return True
-    # Some of Ray's processes overwrite their environment.
-    while process is not None and process.pid != os.getpid():
-        process = host.read_process(process.parent)
-    return process is not None
+    return process is not None and _is_ours(process)
 
 
 def in_any_session(pid: int) -> bool:
     """Say whether a process is of any session of smallhours."""
-    prefix = f"{SESSION_VARIABLE}=".encode()
-    return any(item.startswith(prefix) for item in _environment(pid))
+    return bool(session_of(pid))
 
 
 def _ours(pid: int) -> bool:
     """Say whether a process is of this session, or no more than a zombie."""
     process = host.read_process(pid)
-    return process is None or process.state in "ZX" or in_session(pid)
+    return process is None or process.state in "ZX" or _is_ours(process)
 
 
-def _environment(pid: int) -> list[bytes]:
-    """Return what a process was started with; nothing where that may not be read."""
-    try:
-        return (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
-    except OSError:
-        return []  # somebody else's, or gone
+def _is_ours(process: host.ProcessLine) -> bool:
+    own = os.environ.get(SESSION_VARIABLE)
+    if own and session_of(process.pid) == own:
+        return True
+    # Some of Ray's processes overwrite their environment.
+    above: host.ProcessLine | None = process
+    while above is not None and above.pid != os.getpid():
+        above = host.read_process(above.parent)
+    return above is not None

@@ -47,8 +47,8 @@ def remove_leftovers(home: Home, state: State) -> None:
         if study.removed:
             _discard(home, home.trials / str(study.id))
         elif study.archived:
-            for _, _, saved, _ in _saved(home, study.id):
-                _discard(home, home.root / saved)
+            for _, _, saved in _saved(home, study.id):
+                _discard(home, saved)
         elif study.open:
             for path in _leftovers(home, study):
                 _logger.info("removed %s: the ledger has no such checkpoint", path)
@@ -70,8 +70,8 @@ def remove_files(home: Home, study: int, *, checkpoints_only: bool = False) -> N
         checkpoints_only: Leave logs, and what the user's code wrote.
     """
     if checkpoints_only:
-        for _, _, path, _ in _saved(home, study):
-            _discard(home, home.root / path)
+        for _, _, path in _saved(home, study):
+            _discard(home, path)
     else:
         _discard(home, home.trials / str(study))
     empty_trash(home)
@@ -79,7 +79,7 @@ def remove_files(home: Home, study: int, *, checkpoints_only: bool = False) -> N
 
 def empty_trash(home: Home) -> None:
     """Delete for good what was discarded."""
-    for path in _children(_trash(home)):
+    for path in _children(home.trash):
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -95,16 +95,16 @@ def holdings(home: Home, studies: Mapping[int, Study]) -> list[Holding]:
     found: list[Holding] = []
     with closing(store.open_to_read(home.ledger)) as db:
         for study in studies.values():
-            saved = [] if study.loaded else list(_saved(home, study.id))
+            saved = [] if study.loaded or study.emptied else list(_saved(home, study.id))
             if not saved:
                 continue
             ends = parts.latest_ends(db, study.id)
             confirmations = parts.confirmations(db, study.id)
             winner = study.ended.winner if study.ended else None
             newest: dict[int, int] = {}
-            for trial, step, _, _ in saved:
+            for trial, step, _ in saved:
                 newest[trial] = max(step, newest.get(trial, 0))
-            for trial, step, path, size in saved:
+            for trial, step, path in saved:
                 reason, score = ends.get(trial, ("", None))
                 worth = worth_of(
                     confirmation=trial in confirmations,
@@ -115,8 +115,8 @@ def holdings(home: Home, studies: Mapping[int, Study]) -> list[Holding]:
                     Holding(
                         study=study.id,
                         trial=trial,
-                        path=path,
-                        size_bytes=size,
+                        path=os.path.relpath(path, home.root),
+                        size_bytes=_size(path),
                         worth=worth,
                         score=score,
                         kept=trial in (0, winner),
@@ -174,30 +174,42 @@ def _unused_snapshots(home: Home, state: State) -> Iterator[Path]:
                 yield path
 
 
-def _saved(home: Home, study: int) -> Iterator[tuple[int, int, str, int]]:
-    """Yield the checkpoints of a study that lie on disk: trial, step, path and size."""
+def checkpoint_bytes(home: Home) -> int:
+    """Return what all checkpoints on disk take."""
+    studies = (int(entry.name) for entry in _scan(home.trials) if entry.name.isdecimal())
+    return sum(_size(path) for study in studies for _, _, path in _saved(home, study))
+
+
+def _size(checkpoint: Path) -> int:
+    size = 0
+    for entry in _scan(checkpoint):
+        with suppress(OSError):  # gone meanwhile
+            size += entry.stat(follow_symlinks=False).st_size
+    return size
+
+
+def _saved(home: Home, study: int) -> Iterator[tuple[int, int, Path]]:
+    """Yield the checkpoints of a study that lie on disk: trial, step and path."""
     for trial in _scan(home.trials / str(study)):
         if not trial.name.isdecimal():
             continue
         for saved in _scan(Path(trial.path) / "checkpoints"):
             if _WHOLE.fullmatch(saved.name) and not saved.is_symlink():
-                size = sum(entry.stat(follow_symlinks=False).st_size for entry in _scan(saved.path))
-                step = int(saved.name.partition("-")[0])
-                yield int(trial.name), step, os.path.relpath(saved.path, home.root), size
+                yield int(trial.name), int(saved.name.partition("-")[0]), Path(saved.path)
 
 
 def _discard(home: Home, path: Path) -> None:
-    """Move a directory out of the way, all of it at once."""
+    """Move a directory out of the way, all of it at once; one that can't be moved stays."""
     if path.is_symlink() or not path.is_dir():
         return
-    trash = _trash(home)
-    trash.mkdir(mode=0o700, exist_ok=True)
-    with suppress(FileNotFoundError):  # somebody else was quicker
+    trash = home.trash
+    try:
+        trash.mkdir(mode=0o700, exist_ok=True)
         path.rename(trash / f"{path.name}-{secrets.token_hex(4)}")
-
-
-def _trash(home: Home) -> Path:
-    return home.root / "trash"
+    except FileNotFoundError:
+        pass  # somebody else was quicker
+    except OSError as error:
+        _logger.warning("%s can't be removed: %s", path, error)
 
 
 def _children(folder: Path) -> list[Path]:

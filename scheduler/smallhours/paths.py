@@ -51,6 +51,11 @@ class Home(NamedTuple):
         return self.root / "trials"
 
     @property
+    def trash(self) -> Path:
+        """What is being deleted; emptied at each start."""
+        return self.root / "trash"
+
+    @property
     def log(self) -> Path:
         """What supervisor, engine and Ray had to say."""
         return self.root / "engine.log"

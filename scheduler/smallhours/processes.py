@@ -194,8 +194,8 @@ def strays() -> list[Stray]:
     """Return this user's processes that outlived their engine and its supervisor."""
     sessions: dict[str, list[Stray]] = {}
     living: set[str] = set()
-    for pid, environment, command in _processes():
-        session = _session_of(environment)
+    for pid, command in _processes():
+        session = session_of(pid)
         if not session:
             continue
         sessions.setdefault(session, []).append(Stray(pid=pid, session=session, command=command))
@@ -204,22 +204,26 @@ def strays() -> list[Stray]:
     return [stray for name, found in sessions.items() if name not in living for stray in found]
 
 
-def _processes() -> Iterator[tuple[int, bytes, str]]:
-    """Yield pid, environment and command line of every process that may be read."""
-    for entry in _PROC.iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            environment = (entry / "environ").read_bytes()
-            command = (entry / "cmdline").read_bytes()
-        except OSError:
-            continue  # gone since, or somebody else's
-        yield int(entry.name), environment, command.replace(b"\0", b" ").decode(errors="replace")
-
-
-def _session_of(environment: bytes) -> str:
+def session_of(pid: int) -> str:
+    """Return the session that a process was started in; empty: none, or it can't be seen."""
     prefix = SESSION_VARIABLE.encode() + b"="
+    try:
+        environment = (_PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return ""  # somebody else's, or gone
     for item in environment.split(b"\0"):
         if item.startswith(prefix):
             return os.fsdecode(item[len(prefix) :])
     return ""
+
+
+def _processes() -> Iterator[tuple[int, str]]:
+    """Yield pid and command line of every process that may be read."""
+    for entry in _PROC.iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue  # gone since, or somebody else's
+        yield int(entry.name), command.replace(b"\0", b" ").decode(errors="replace")

@@ -79,11 +79,13 @@ class Keys:
         return weight
 
     def _hours(self, value: object) -> list[str]:
-        from smallhours.core import hours  # not above: few studies name hours
-
         windows = [value] if isinstance(value, str) else value
         if not isinstance(windows, Sequence):
             raise self.error("hours", f'expected hours like ["22:00-07:00"], got {value!r}')
+        if not windows:
+            return []
+        from smallhours.core import hours  # not above: few studies name hours
+
         for window in windows:
             if not isinstance(window, str):
                 raise self.error("hours", f'expected hours like "22:00-07:00", got {window!r}')

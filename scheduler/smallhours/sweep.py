@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from smallhours.devices import host
+from smallhours.processes import session_of
 
 _PROC = Path("/proc")
 #: Between two looks at what is left.
@@ -71,12 +72,11 @@ def kill_session(directory: str, started_after: int) -> int:
     Returns:
         How many processes were killed.
     """
-    mark = b"SMALLHOURS_SESSION=" + os.fsencode(directory)
     killed = 0
     for process in host.all_processes():
         if process.started < started_after or process.pid == os.getpid():
             continue
-        if _is_marked(process.pid, mark) or _holds_file_below(process.pid, directory):
+        if session_of(process.pid) == directory or _holds_file_below(process.pid, directory):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process.pid, signal.SIGKILL)
                 killed += 1
@@ -110,12 +110,11 @@ def remove_dead_sessions(below: Path = Path("/tmp")) -> list[Path]:
 
 
 def _is_used(directory: Path) -> bool:
-    mark = b"SMALLHOURS_SESSION=" + os.fsencode(directory)
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as link:
         link.connect(str(directory / "engine.sock"))
         return True
     return any(
-        _is_marked(process.pid, mark) or _holds_file_below(process.pid, str(directory))
+        session_of(process.pid) == str(directory) or _holds_file_below(process.pid, str(directory))
         for process in host.all_processes()
     )
 
@@ -129,13 +128,6 @@ def _reap() -> None:
 def _is_zombie(pid: int) -> bool:
     process = host.read_process(pid)
     return process is None or process.state in "ZX"
-
-
-def _is_marked(pid: int, mark: bytes) -> bool:
-    try:
-        return mark in (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
-    except OSError:
-        return False
 
 
 def _holds_file_below(pid: int, directory: str) -> bool:

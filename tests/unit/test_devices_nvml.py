@@ -332,6 +332,16 @@ def test_a_driver_that_is_loaded_anew_is_found_again() -> None:
     assert machine.read().used_bytes == 1210 * MIB
 
 
+def test_a_driver_that_is_loaded_anew_is_found_though_faults_are_asked_for_all_the_time() -> None:
+    machine = Machine()
+    machine.nvml.reload()
+    for _ in range(int(RETRY_S) + 2):
+        machine.clock.now += 1.0
+        machine.probe.read(BIG)
+        machine.probe.faults()
+    assert machine.read().used_bytes == 1210 * MIB
+
+
 @pytest.mark.parametrize(
     ("error", "absent", "why", "do"),
     [

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,10 @@ class Watched:
         """Look, and wait until it is over."""
         self.clock.now += 1.0
         self.watch.look()
+        until = time.monotonic() + 8.0
         while self.watch.seen.at != self.clock.now or self.watch._asked_at is not None:
-            pass
+            assert time.monotonic() < until, "the look does not end"
+            time.sleep(0.001)
 
 
 @pytest.fixture

@@ -89,7 +89,9 @@ def test_a_budget_of_checkpoints_that_the_disk_does_not_have_is_noted(
     [
         (None, False, False, "ok", ""),
         (False, False, False, "ok", ""),
-        (True, True, False, "ok", ""),
+        (True, True, True, "ok", ""),
+        (True, True, False, "note", "loginctl enable-linger"),
+        (False, True, False, "note", "loginctl enable-linger"),
         (True, False, False, "note", "loginctl enable-linger"),
         (True, False, True, "note", "smallhours service install"),
     ],

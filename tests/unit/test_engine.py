@@ -234,3 +234,18 @@ def test_a_group_commit_that_fails_for_no_foreseen_reason_ends_the_engine(
     monkeypatch.setattr(engine._backend, "open", slow)
     monkeypatch.setattr(engine, "_look_into_inbox", lambda: None)
     assert run(engine) == exits.BUG
+
+
+def test_nobody_is_told_of_what_is_not_on_record(
+    engine: Engine, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    monkeypatch.setattr(
+        engine._hooks,
+        "fire",
+        lambda event: told.append((event.event, engine._ledger.dirty)) if event else None,
+    )
+    add(home)
+    inbox.submit(home, "cancel", {"study": 1, "trial": None, "by": "me"})
+    assert run(engine) == exits.DONE
+    assert told == [("study_done", False), ("queue_dry", False)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,8 +35,10 @@ def run(tmp_path: Path) -> Iterator[Run]:
         )
         pid = int(done.stdout)
         begun.append(pid)
+        until = time.monotonic() + 8.0
         while Path(f"/proc/{pid}/comm").read_text().strip() != name[:15]:
-            pass  # not yet that program
+            assert time.monotonic() < until, "it never became that program"
+            time.sleep(0.001)
         return pid
 
     yield start
@@ -73,8 +76,7 @@ def test_what_runs_below_this_process_is_left_out(tmp_path: Path) -> None:
     shutil.copy(shutil.which("sleep") or "", program)
     child = subprocess.Popen([program, "600"], env={})
     try:
-        while Path(f"/proc/{child.pid}/comm").read_text().strip() != "shchild":
-            pass
+        assert Path(f"/proc/{child.pid}/comm").read_text().strip() == "shchild"
         assert Foreign(["shchild"]).seen() == ()
     finally:
         child.kill()

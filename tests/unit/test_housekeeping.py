@@ -252,3 +252,10 @@ def test_studies_that_were_archived_or_removed_are_only_counted(night) -> None:
     out = io.StringIO()
     assert read.show(night.home, target=None, as_json=True, out=out) == 0
     assert [study["name"] for study in json.loads(out.getvalue())["studies"]] == ["open"]
+
+
+def test_what_cannot_be_moved_away_stays_and_is_told(night, caplog) -> None:
+    night.home.trash.write_text("no directory")
+    housekeeping.remove_files(night.home, 1)
+    assert (night.home.trials / "1").is_dir()
+    assert "can't be removed" in caplog.text

@@ -368,3 +368,12 @@ def test_all_pages_of_a_large_ledger_are_only_checked_after_a_death(tmp_path, mo
     monkeypatch.setattr(store, "_CHECKED_BYTES", 1)
     open_ledger(tmp_path).close()
     assert len(checked) == (1 if well else 2)
+
+
+def test_a_ledger_is_read_wherever_it_lies(tmp_path):
+    folder = tmp_path / "a#b?c%41"
+    folder.mkdir()
+    facts = some_facts()
+    write(folder, facts)
+    assert read(folder) == facts
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]

@@ -152,17 +152,10 @@ def _settings(home: Home) -> Iterator[Finding]:
 
 def _logout() -> Finding:
     """Check whether a logout would end the night."""
-    kills = logind.kills_at_logout()
-    if not kills:
-        found = "no logind that could end processes" if kills is None else "ends no processes"
-        return Finding(what="logout", verdict="ok", found=found)
-    if logind.in_service():
-        return Finding(what="logout", verdict="ok", found="ends no services, and this is one")
-    found = "ends your processes (KillUserProcesses=yes)"
-    do = "have systemd run the queue: `smallhours service install`"
-    if not logind.lingers():
-        do += ", and `loginctl enable-linger`"
-    return Finding(what="logout", verdict="note", found=found, do=do)
+    advice = logind.logout_advice()
+    if advice is None:
+        return Finding(what="logout", verdict="ok", found="ends nothing that is started here")
+    return Finding(what="logout", verdict="note", found="would end the night", do=advice)
 
 
 def _sleep() -> Finding:

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from smallhours import housekeeping
 from smallhours.commands.finding import Finding
 from smallhours.errors import SmallhoursError
 from smallhours.ledger.store import open_to_read
@@ -125,7 +126,7 @@ def _room(home: Home, there: Path, budget_bytes: int | None) -> Finding:
         )
     if budget_bytes is None:
         return Finding(what="disk", verdict="ok", found=f"{size(free)} free")
-    used = sum(file.lstat().st_size for file in home.trials.glob("*/*/checkpoints/*/*"))
+    used = housekeeping.checkpoint_bytes(home)
     budget = f"{size(free)} free; checkpoints take {size(used)} of {size(budget_bytes)}"
     if free + used < budget_bytes + _DISK_BYTES:
         return Finding(

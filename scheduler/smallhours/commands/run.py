@@ -35,6 +35,8 @@ _INTERRUPTED = 130
 _ANSWER_LIMIT_S = 90.0
 #: Seconds between two looks at the engine while its answer is waited for.
 _LOOK_S = 0.25
+#: Seconds between two looks whether it is up: at two files only.
+_UP_LOOK_S = 0.05
 #: An engine may leave for want of work just as work comes: how often another is started.
 _MOST_STARTS = 3
 
@@ -108,20 +110,6 @@ class Engine:
                 inbox.discard(self._home, request)
             raise
 
-    def wait_until_up(self) -> None:
-        """Wait for an engine to hold the ledger.
-
-        Raises:
-            EngineError: none could be started.
-        """
-        until = time.monotonic() + _ANSWER_LIMIT_S
-        with working("waiting for the engine"):
-            while processes.owner(self._home) is None:
-                self.see_to()
-                if time.monotonic() > until:
-                    raise EngineError(self._obituary("the engine does not come up"))
-                time.sleep(_LOOK_S)
-
     def wait_until_read(self) -> None:
         """Wait until an engine is up (or came and left) and nothing lies in the inbox any more.
 
@@ -138,7 +126,7 @@ class Engine:
                 self.see_to()
                 if time.monotonic() > until:
                     raise EngineError(self._obituary("the engine does not come up"))
-                time.sleep(_LOOK_S)
+                time.sleep(_UP_LOOK_S)
 
     def _obituary(self, what: str) -> str:
         tail = processes.log_tail(self._home)
@@ -218,7 +206,7 @@ def resume(home: Home, name: str | None = None) -> int:
         ((_, text),) = engine.ask_all([inbox.submit(home, "release", {"study": only})])
         print(clean(text), flush=True)
     else:
-        engine.wait_until_up()
+        engine.wait_until_read()
     return watch(home, wanted, engine)
 
 

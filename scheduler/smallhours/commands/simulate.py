@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TextIO
 
+from smallhours.commands import documents
 from smallhours.paths import Home
 from smallhours.progress import working
 from smallhours.simulate.chart import chart, letters
@@ -33,7 +33,7 @@ def simulate(_home: Home, *, path: Path, tries: int | None, as_json: bool, out: 
     with working("simulating", quiet=as_json):
         result = run(workload) if tries is None else run(workload, tries)
     if as_json:
-        out.write(json.dumps(result.as_json()) + "\n")
+        documents.write(out, result.as_json())
     else:
         _print(Page(out), result)
     return 1 if result.outcome.left else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -94,7 +94,7 @@ class CpuProbe:
             free_bytes=free,
             utilisation=self._utilisation(),
             temperature_c=temperature,
-            others_cores=self._others.cores(now, self._all_cores()) if self._roots else None,
+            others_cores=self._others.cores(now, self._all_cores) if self._roots else None,
             sources=sources,
         )
 
@@ -148,34 +148,19 @@ class _Others:
         self._before: tuple[float, float] | None = None
         self._cores: float | None = None
 
-    def cores(self, now: float, machine: Times | None) -> float | None:
+    def cores(self, now: float, all_cores: Callable[[], Times | None]) -> float | None:
         """Return cores' worth of others' work lately; None: not known yet."""
         elapsed = now - self._at
-        if elapsed < _OTHERS_S or machine is None:
+        machine = all_cores() if elapsed >= _OTHERS_S else None
+        if machine is None:
             return self._cores
-        own = _cpu_s(host.all_processes(), self._roots)
+        trees = host.sample_trees(self._roots).values()
+        own = sum(tree.cpu_s + tree.ended_children_cpu_s for tree in trees)
         before, self._before, self._at = self._before, (machine.busy_s, own), now
         if before is not None:
             used = (machine.busy_s - before[0]) - (own - before[1])
             self._cores = round(max(0.0, used / elapsed), 2)
         return self._cores
-
-
-def _cpu_s(processes: Sequence[host.ProcessLine], roots: frozenset[int]) -> float:
-    """Return the CPU time of process trees so far, with that of members that ended."""
-    lines = {process.pid: process for process in processes}
-    member: dict[int, bool] = {}
-
-    def belongs(pid: int) -> bool:
-        path: list[int] = []
-        while pid in lines and pid not in member and pid not in roots:
-            path.append(pid)
-            pid = lines[pid].parent
-        answer = pid in roots or member.get(pid, False)
-        member.update(dict.fromkeys(path, answer))
-        return answer
-
-    return sum(p.cpu_s + p.ended_children_cpu_s for p in processes if belongs(p.pid))
 
 
 def _times(proc: Path, cores: Sequence[int] | None) -> Times | None:

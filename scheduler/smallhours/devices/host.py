@@ -11,6 +11,8 @@ from pathlib import Path
 _PAGE_BYTES = resource.getpagesize()
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PROC = Path("/proc")
+#: The kernel keeps so many bytes of a process's name.
+_NAME_BYTES = 15
 
 #: Host memory that a slot must find, before anything is known about the trials.
 SLOT_BYTES = 512 * 2**20
@@ -38,8 +40,11 @@ class TreeSample:
     """What a process tree takes."""
 
     state: str
+    #: Of the members that live.
     cpu_s: float
     resident_bytes: int
+    #: Of children that their parents have seen end.
+    ended_children_cpu_s: float = 0.0
 
 
 def read_process(pid: int) -> ProcessLine | None:
@@ -60,6 +65,36 @@ def read_process(pid: int) -> ProcessLine | None:
         started=int(fields[19]),
         ended_children_cpu_s=(int(fields[13]) + int(fields[14])) / _TICKS_PER_S,
     )
+
+
+def process_name(pid: int) -> str | None:
+    """Return what a process is called; None: it is gone, or can't be seen.
+
+    The kernel keeps 15 bytes of a name. One that was perhaps cut off is completed from the command
+    line, where that agrees.
+    """
+    try:
+        descriptor = os.open(f"/proc/{pid}/comm", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        name = os.read(descriptor, 64).rstrip(b"\n")
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    if len(name) >= _NAME_BYTES:
+        name = _whole_name(pid, name)
+    return name.decode("utf-8", errors="replace")
+
+
+def _whole_name(pid: int, name: bytes) -> bytes:
+    try:
+        first = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0", 1)[0]
+    except OSError:
+        return name
+    whole = first.rpartition(b"/")[2]
+    return whole if whole.startswith(name) else name
 
 
 def all_processes() -> list[ProcessLine]:
@@ -90,6 +125,7 @@ def sample_trees(roots: Iterable[int]) -> dict[int, TreeSample]:
         root: TreeSample(
             state=processes[root].state,
             cpu_s=sum(p.cpu_s for p in tree),
+            ended_children_cpu_s=sum(p.ended_children_cpu_s for p in tree),
             resident_bytes=sum(p.resident_bytes for p in tree),
         )
         for root, tree in members.items()

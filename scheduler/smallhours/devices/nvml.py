@@ -13,11 +13,10 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from smallhours.clock import Clock
-from smallhours.devices import visible
+from smallhours.devices import host, visible
 from smallhours.devices.base import Device, Fault, Reading
 from smallhours.devices.nvml_card import Binding, Card, CardLostError, describe, parts
 from smallhours.text import clean
@@ -138,7 +137,7 @@ class NvmlProbe:
 
     def _look_again_later(self) -> None:
         """Look for everything again after a while: what handles there are may be worthless."""
-        self._retry_at = self._clock.mono() + self._retry_s
+        self._retry_at = min(self._retry_at, self._clock.mono() + self._retry_s)
 
     def _retry(self) -> None:
         if self._clock.mono() >= self._retry_at:
@@ -285,11 +284,7 @@ def _bus(nvml: Binding, handle: object) -> str:
 
 def _name_of(pid: int) -> str:
     """Return what a process is called; empty where it can't be seen (gone, or outside)."""
-    try:
-        text = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return clean(text.rstrip("\n"), _NAME_LENGTH)
+    return clean(host.process_name(pid) or "", _NAME_LENGTH)
 
 
 def _in_wsl() -> bool:

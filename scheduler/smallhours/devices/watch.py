@@ -20,6 +20,9 @@ _logger = logging.getLogger(__name__)
 #: A reading that is asked for and takes longer than this is worth a line in the log.
 SLOW_S: Final = 10.0
 _CLOSE_S: Final = 1.0
+#: A card that fails for good reports without end.
+_FAULTS_KEPT: Final = 256
+_FAULTS_TOLD: Final = 4
 
 
 class Seen(NamedTuple):
@@ -30,11 +33,9 @@ class Seen(NamedTuple):
     devices: tuple[Device, ...]
     #: By name; None: the device is gone.
     readings: Mapping[str, Reading | None]
-    #: How long the look took.
-    took_s: float
 
 
-_NOTHING: Final = Seen(at=0.0, devices=(), readings={}, took_s=0.0)
+_NOTHING: Final = Seen(at=0.0, devices=(), readings={})
 
 
 class Watch:
@@ -50,7 +51,8 @@ class Watch:
         """
         self._name, self._make, self._clock = name, make, clock
         self._seen = _NOTHING
-        self._faults: deque[Fault] = deque()
+        #: The latest, for whoever asks.
+        self._faults: deque[Fault] = deque(maxlen=_FAULTS_KEPT)
         self._wanted = threading.Event()
         self._over = False
         self._thread: threading.Thread | None = None
@@ -99,7 +101,7 @@ class Watch:
                 if probe is None:
                     probe = self._make()
                 self._seen = self._look_at(probe)
-                self._faults.extend(probe.faults())
+                self._hear(probe.faults())
                 self._asked_at, self._told = None, False
         except Exception:
             # Probes don't raise; if one does, its devices are seen no more, and the night goes on.
@@ -109,8 +111,13 @@ class Watch:
                 probe.close()
 
     def _look_at(self, probe: Probe) -> Seen:
-        begun = self._clock.mono()
         devices = probe.devices()
         readings = {device.name: probe.read(device.name) for device in devices}
-        ended = self._clock.mono()
-        return Seen(at=ended, devices=devices, readings=readings, took_s=ended - begun)
+        return Seen(at=self._clock.mono(), devices=devices, readings=readings)
+
+    def _hear(self, faults: tuple[Fault, ...]) -> None:
+        self._faults.extend(faults)
+        for fault in faults[:_FAULTS_TOLD]:
+            _logger.error("%s: Xid %s", fault.device or self._name, fault.xid)
+        if len(faults) > _FAULTS_TOLD:
+            _logger.error("%s: %d faults more", self._name, len(faults) - _FAULTS_TOLD)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import sqlite3
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from operator import attrgetter
 from typing import get_args
 
@@ -29,13 +30,11 @@ def _kinds_without_trial() -> tuple[str, ...]:
 
 #: Facts about studies, sessions and the machine: few, and always read.
 STUDY_KINDS = _kinds_without_trial()
-_OVER_KINDS = ("study_ended", "study_retired", "study_removed")
-
 _EVENTS = f"SELECT {rows.EVENT_COLUMNS} FROM event"
 _REPORTS = f"SELECT {rows.REPORT_COLUMNS} FROM report"
 # All of these are answered by the indices, whatever the number of reports.
 _TURNS = (
-    "SELECT kind, study FROM event WHERE kind IN ('study_added', 'study_amended', 'study_ended',"
+    "SELECT kind, study FROM event WHERE kind IN ('study_amended', 'study_ended',"
     " 'study_retired', 'study_removed') ORDER BY seq"
 )
 _LIVING = (
@@ -65,15 +64,17 @@ def ended_well(db: sqlite3.Connection) -> bool:
 
 def closed(db: sqlite3.Connection) -> frozenset[int]:
     """Return the studies that are over and of which no attempt lives."""
-    over: set[int] = set()
+    ended: set[int] = set()
+    gone: set[int] = set()
     for kind, study in db.execute(_TURNS):
-        if kind in _OVER_KINDS:
-            over.add(study)
+        if kind == "study_ended":
+            ended.add(study)
         elif kind == "study_amended":
-            over.discard(study)
-    retired = _ids(db, "study_retired") | _ids(db, "study_removed")
+            ended.discard(study)
+        else:  # retired or removed: for good
+            gone.add(study)
     living = {study for (study,) in db.execute(_LIVING)}
-    return frozenset((over | retired) - living)
+    return frozenset((ended | gone) - living)
 
 
 def check_count(db: sqlite3.Connection, last_seq: int) -> None:
@@ -125,21 +126,37 @@ def read_study(db: sqlite3.Connection, study: int) -> Iterator[Entry]:
 
 
 def latest_ends(db: sqlite3.Connection, study: int) -> dict[int, tuple[str, float | None]]:
-    """Return how the latest ended attempt of each trial of a study ended: reason and score."""
-    return {
-        trial: (reason, score)
-        for trial, reason, score in db.execute(_ENDS, (study,))  # in order of the attempts
-    }
+    """Return how the latest ended attempt of each trial of a study ended: reason and score.
+
+    Raises:
+        LedgerError: the ledger is damaged.
+    """
+    with _damage_told():
+        return {
+            trial: (reason, score)
+            for trial, reason, score in db.execute(_ENDS, (study,))  # in order of the attempts
+        }
 
 
 def confirmations(db: sqlite3.Connection, study: int) -> set[int]:
-    """Return the trials of a study that confirm others."""
-    return {trial for (trial,) in db.execute(_CONFIRMATIONS, (study,))}
+    """Return the trials of a study that confirm others.
+
+    Raises:
+        LedgerError: the ledger is damaged.
+    """
+    with _damage_told():
+        return {trial for (trial,) in db.execute(_CONFIRMATIONS, (study,))}
 
 
 def _in_order(streams: list[Iterator[Entry]]) -> Iterator[Entry]:
-    try:
+    with _damage_told():
         yield from heapq.merge(*streams, key=attrgetter("seq"))
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    try:
+        yield
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise LedgerError(f"the ledger is damaged: {error}") from error
 

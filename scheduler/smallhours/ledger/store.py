@@ -16,6 +16,7 @@ from smallhours.core.state import State
 from smallhours.errors import LedgerError
 from smallhours.ledger import parts, rows
 from smallhours.ledger.rows import Entry
+from smallhours.paths import read_only
 
 #: Kept on disk to be given back when the disk is full, so that the end itself can be recorded.
 _RESERVE_BYTES = 8 * 2**20
@@ -235,7 +236,7 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     if not path.exists():
         raise LedgerError(f"{path} does not exist")
     try:
-        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+        db = sqlite3.connect(read_only(path), uri=True, isolation_level=None)
         check_version(db, path)
     except sqlite3.DatabaseError as error:
         raise LedgerError(f"{path} can't be opened: {error}") from error

@@ -81,21 +81,22 @@ class Runner:
     wish: Wish
     bound: Bound | None
     probe: bool
-    #: All that is free is kept for it: nothing is known of it, or it must be alone.
-    takes_all: bool
-    started_at: float
     launched_at: float | None = None
     reports: int = 0
     steps_left: int = 0
     peak_bytes: int | None = None
     #: How long a step takes it alone; None: not timed yet.
     alone: Alone | None = None
-    timed: bool = False
     #: It was timed alone on its card.
     anchored: bool = False
     #: Share of the time that the card is busy with it; None: nobody measured it.
     busy: float | None = None
     pausing: bool = False
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether all that is free is kept for it: nothing is known of it, or it must be alone."""
+        return self.bound is None or self.wish.alone
 
     @property
     def settled(self) -> bool:
@@ -108,7 +109,7 @@ class Runner:
         if self.settled and not self.wish.alone and not self.probe:
             assert self.peak_bytes is not None
             return int(self.peak_bytes * _GROWS)
-        if self.takes_all or self.bound is None:
+        if self.wish.alone or self.bound is None:
             return None
         return max(self.bound.upper_bytes, self.peak_bytes or 0)
 

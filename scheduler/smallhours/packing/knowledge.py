@@ -6,7 +6,7 @@ What was learned is plain data that another session begins with.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -77,6 +77,10 @@ class Knowledge:
         """Return what a trial asks of a card's compute, as far as is known."""
         return self.loads.demand(wish.study)
 
+    def kind(self, wish: Wish) -> Hashable:
+        """Return what its demand and its progress beside others depend on."""
+        return wish.study
+
     def slowdowns(self, wishes: Sequence[Wish]) -> list[float]:
         """Return by what factor trials beside each other should be slower than alone."""
         return slowdowns([self.demand(wish) for wish in wishes])
@@ -125,13 +129,13 @@ class Knowledge:
             error: Standard error of that, relative.
         """
         log_s, wish = math.log(step_s), runner.wish
+        first = runner.alone is None
         if runner.alone is None:
             runner.alone = self._alone(wish, log_s)
         studies = [other.wish.study for other in there]
         self.loads.learn(studies, [*there].index(runner), runner.alone, log_s, error)
         seen = Observation(dict(wish.params), runner.alone.log_s)
-        if not runner.timed:
-            runner.timed = True
+        if first:
             self._pace_of(wish.study).observe(*seen)
         if len(there) == 1 and not runner.anchored:
             runner.anchored = True

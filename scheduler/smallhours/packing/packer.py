@@ -7,7 +7,7 @@ session begins with.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Final
 
 from smallhours.packing import rooms
@@ -79,7 +79,7 @@ class Packer:
         self._held_since: dict[str, float] = {}
         self._settled_at = 0.0
         #: Progress and compute of what is on each card, while one question is answered.
-        self._sums: dict[tuple[str, Demand | None], float] = {}
+        self._sums: dict[tuple[str, Hashable], float] = {}
         #: Rises whenever `next` may have another answer than before, time apart.
         self.changes = 0
 
@@ -111,10 +111,7 @@ class Packer:
         self._settle(at)
         self.changes += 1
         deck = self._decks[start.card]
-        runner = Runner(
-            wish, start.bound, start.probe, start.bound is None or wish.alone, started_at=at,
-            steps_left=wish.steps_left,
-        )  # fmt: skip
+        runner = Runner(wish, start.bound, start.probe, steps_left=wish.steps_left)
         deck.runners[start.key] = runner
         for other in self._decks.values():
             if other.kept_for == start.key:
@@ -204,8 +201,12 @@ class Packer:
             if deck.kept_for not in unknown:
                 deck.kept_for = None
         hold: Hold | None = None
+        probed: set[str] = set()
         for wish in ordered:
             if not self.know.known(wish.study):
+                if wish.study in probed:
+                    continue
+                probed.add(wish.study)
                 found = self._probe(self._first(wish, wishes))
                 if found is not None:
                     return found
@@ -228,7 +229,7 @@ class Packer:
 
     def _progress(self, deck: Deck, newcomer: Wish | None) -> float:
         """Return the progress of a card's trials, with one more if given."""
-        what = deck.card.name, None if newcomer is None else self.know.demand(newcomer)
+        what = deck.card.name, None if newcomer is None else self.know.kind(newcomer)
         found = self._sums.get(what)
         if found is None:
             there = [runner.wish for runner in deck.runners.values()]
@@ -341,7 +342,7 @@ class Packer:
         kept = {deck.kept_for for deck in self._decks.values()}
         own = [other for other in wishes if other.study == wish.study]
         chosen = [other for other in own if other.key in kept]
-        return min(chosen or own, key=lambda other: (other.believed_bytes or 0, own.index(other)))
+        return min(chosen or own, key=lambda other: other.believed_bytes or 0)
 
     def _quiet(self, deck: Deck) -> bool:
         """Whether the trials on a card leave one more nearly as it would be alone."""
@@ -362,7 +363,7 @@ class Packer:
         decks = [
             deck
             for deck in decks
-            if deck.card.room_bytes in (largest, max(need, deck.card.room_bytes))
+            if deck.card.room_bytes == largest or deck.card.room_bytes >= need
         ]
         empty = [d for d in decks if not d.runners and d.kept_for in (None, wish.key)]
         if empty:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Final
 
 from smallhours.packing.cards import Card, Pause, Start, Wish
@@ -124,6 +124,10 @@ class Truth(Knowledge):
         """Return what the trial asks for."""
         load = self._trials[wish.key].load
         return Demand(load.busy, load.compute if self.loads.sharing == "mps" else 1.0)
+
+    def kind(self, wish: Wish) -> Hashable:
+        """Return what its progress beside others depends on."""
+        return self._trials[wish.key].load
 
     def slowdowns(self, wishes: Sequence[Wish]) -> list[float]:
         """Return by what factor trials beside each other are slower than alone."""
