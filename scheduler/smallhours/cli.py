@@ -19,6 +19,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -112,6 +113,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except Exception as error:  # noqa: BLE001 - the last resort: users get a sentence and a file
             code = _own_error(arguments, error)
         sys.stdout.flush()
+        if argv is None:
+            gc.freeze()  # the interpreter's own end need not look through it all
     except BrokenPipeError:
         # Python would flush again at its end, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -220,10 +223,14 @@ def _parse(verb: Verb, words: list[str]) -> dict[str, object]:
 
 
 def _parser(verb: Verb) -> argparse.ArgumentParser:
+    from smallhours.text import Page
+
     parser = _Parser(
         prog=f"smallhours {verb.name}",
         description=f"{verb.text[0].upper()}{verb.text[1:]}.",
         allow_abbrev=False,
+        # Told the width, argparse imports nothing to find it out, for every argument anew.
+        formatter_class=partial(argparse.HelpFormatter, width=Page(sys.stdout).width - 2),
     )
     for argument in verb.arguments:
         parser.add_argument(*argument.flags, **argument.details)

@@ -26,7 +26,8 @@ _BUSY_S = 0.05
 
 _STUDIES = """
 SELECT kind, study, json_extract(body, '$.spec.name') FROM event
-WHERE kind IN ('study_added', 'study_retired', 'study_archived', 'study_removed') ORDER BY seq
+WHERE kind IN ('study_added', 'study_amended', 'study_retired', 'study_archived', 'study_removed')
+ORDER BY seq
 """
 _TRIALS = "SELECT trial FROM event WHERE kind = 'trial_created' AND study = ? ORDER BY trial"
 
@@ -170,8 +171,8 @@ def _studies(database: sqlite3.Connection) -> list[_Study]:
             found.pop(study, None)
         elif kind == "study_retired":
             found[study] = _Study(study, f"{found[study].name}@{study}", aside=True)
-        elif study in found:
-            found[study] = found[study]._replace(aside=True)
+        elif study in found:  # put out of the way, or taken up again
+            found[study] = found[study]._replace(aside=kind == "study_archived")
     return list(found.values())
 
 

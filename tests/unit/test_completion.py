@@ -71,6 +71,14 @@ def test_studies_that_were_put_aside_are_offered_only_where_nothing_else_fits(
     night.add(f.StudyRetired(study=1))
     night.close()
     assert offered(Home(tmp_path), "best", "") == ["wine@1"]
+    night = record_small_night(tmp_path / "again")
+    night.study(2, "winery")
+    night.add(f.StudyArchived(study=1, by="ada"))
+    assert offered(Home(tmp_path / "again"), "best", "wi") == ["winery"]
+    spec = night.study(1, "wine", trials=99)
+    night.add(f.StudyAmended(study=1, spec=spec))
+    night.close()
+    assert offered(Home(tmp_path / "again"), "best", "wi") == ["wine", "winery"]
     night = record_small_night(tmp_path / "removed")
     night.add(f.StudyRemoved(study=1, by="ada"))
     night.close()

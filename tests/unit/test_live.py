@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from smallhours.commands import board as boards
 from smallhours.commands import live
 from smallhours.commands.board import Board
 from smallhours.core import facts as f
@@ -229,7 +228,8 @@ def test_an_amended_study_is_open_again(story: Story, board: Board) -> None:
     story.study()
     story.add(f.StudyEnded(study=1, outcome="done", winner=None))
     story.add(f.StudyAmended(study=1, spec=spec(trials=99)))
-    (study,) = boards.studies(story.home)
+    board.refresh()
+    (study,) = board.studies.values()
     assert study.open
     assert study.spec.trials == 99
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from fakes.ledgers import EVENING, Recording, record_small_night
@@ -340,6 +341,24 @@ def test_a_cancel_waits_for_the_next_engine(
 
 
 # --- adding --------------------------------------------------------------------------------
+
+
+def test_a_study_that_is_to_be_removed_is_not_said_to_be_archived(night: Recording) -> None:
+    inbox.submit(night.home, "archive", {"study": 1, "by": "ada", "remove": True})
+    assert "waits for the engine: rm wine" in show(listing.ls, night.home)
+
+
+def test_a_study_that_the_ledger_does_not_have_yet_is_left_out(running: Recording) -> None:
+    known = planned(time.time())
+    late = msgspec.structs.replace(known.waiting[0], study=99)
+    status.write(running.home, msgspec.structs.replace(known, waiting=(late, *known.waiting)))
+    assert "wine" in show(status_page.status, running.home)
+
+
+def test_the_name_of_a_study_that_was_removed_means_the_new_one(night: Recording) -> None:
+    night.add(f.StudyRemoved(study=1, by="ada"))
+    night.study(9, "wine")
+    assert [head.id for head in asking.heads(night.home) if head.name == "wine"] == [9]
 
 
 def test_what_is_added_waits_in_the_inbox_and_the_command_goes_before_the_file(

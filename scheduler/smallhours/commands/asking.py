@@ -66,6 +66,15 @@ def study(home: Home, text: str, verb: str) -> Head:
     return head
 
 
+def heads(home: Home) -> list[Head]:
+    """Return all studies in the order they were added; none where there is no ledger yet."""
+    try:
+        with Snapshot(home) as snapshot:
+            return list(snapshot.heads())
+    except UsageError:
+        return []
+
+
 def over(head: Head) -> str:
     """Return what a study is that nothing will be started of any more; empty: it is open."""
     if head.removed:

@@ -287,14 +287,6 @@ class Board:
             board.best = (fact.trial, score)
 
 
-def studies(home: Home) -> list[StudyBoard]:
-    """Return all studies of a ledger as they are now, in the order they were added."""
-    board = Board(home)
-    board.refresh()
-    board.close()
-    return list(board.studies.values())
-
-
 def _marks(values: Sequence[object]) -> str:
     """Return as many parameter marks for SQL."""
     return ",".join("?" * len(values))

@@ -9,7 +9,6 @@ from typing import Any
 from smallhours import inbox, status
 from smallhours.core.spec import Priority
 from smallhours.errors import UsageError
-from smallhours.explain.news import asked
 from smallhours.paths import Home
 from smallhours.snapshot import EngineView, Snapshot, StudyView
 from smallhours.snapshot.studies import Head
@@ -52,11 +51,13 @@ class Plans:
 
 
 def in_order(heads: list[Head]) -> list[Head]:
-    """Return studies in the order in which they get places; those that are over at the end."""
+    """Return studies by priority and place; those that are over at the end.
+
+    Among those of one priority the engine goes by what each had of its share, too.
+    """
 
     def key(head: Head) -> tuple[bool, int, float, int]:
-        ended = head.ended is not None or head.nameless
-        if ended:
+        if head.over:
             return True, 0, -(head.ended_at or head.added_at), head.id
         return False, Priority(head.place.priority).rank, head.place.place, head.id
 
@@ -77,6 +78,11 @@ def open_ledger(home: Home) -> Snapshot | None:
 
 def requests(home: Home, names: Mapping[int, str]) -> list[dict[str, Any]]:
     """Return what waits in the inbox: id, verb, what (in words), asked_at, uid."""
+    lying = inbox.lying(home)
+    if not lying:
+        return []
+    from smallhours.explain.news import asked  # not above: most of the time nothing waits
+
     return [
         {
             "id": request.id,
@@ -85,7 +91,7 @@ def requests(home: Home, names: Mapping[int, str]) -> list[dict[str, Any]]:
             "asked_at": inbox.asked_at(request.id),
             "uid": request.uid,
         }
-        for request in inbox.lying(home)
+        for request in lying
     ]
 
 

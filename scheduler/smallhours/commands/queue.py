@@ -6,14 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from smallhours.commands import asking
-from smallhours.core import hours as windows
 from smallhours.core.spec import Priority
 from smallhours.errors import UsageError
 from smallhours.hints import expected
 from smallhours.paths import Home
-from smallhours.study_keys import MOST_WEIGHT
 from smallhours.text import clock
-from smallhours.when import parse_until
 
 _PLACES = ("first", "last")
 _ALWAYS = "always"
@@ -119,6 +116,8 @@ def until(home: Home, when: str) -> int:
     Raises:
         UsageError: it is no time.
     """
+    from smallhours.when import parse_until  # not above, like what follows: `pause` needs none
+
     now = datetime.now().astimezone()
     at = None if when == "none" else parse_until(when, now)
     wish = (
@@ -147,6 +146,8 @@ def read_weight(text: str) -> float:
     Raises:
         UsageError: it is none.
     """
+    from smallhours.study_keys import MOST_WEIGHT
+
     try:
         weight = float(text)
     except ValueError:
@@ -161,9 +162,11 @@ def read_weight(text: str) -> float:
 def _read_hours(texts: list[str]) -> list[str]:
     if texts == [_ALWAYS]:
         return []
+    from smallhours.core.hours import parse
+
     for text in texts:
         try:
-            windows.parse(text)
+            parse(text)
         except ValueError as error:
             raise UsageError(f"--hours: {error}; `{_ALWAYS}` lifts them") from None
     return texts

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smallhours import exits, inbox, logind, processes, settings, submit
-from smallhours.commands import asking, board, read
+from smallhours.commands import asking, read
 from smallhours.commands.board import StudyBoard
 from smallhours.core.reasons import TAGS, Completed
 from smallhours.errors import EngineError, LedgerError
@@ -168,7 +168,7 @@ def run(
         refused += not ok
         if ok and number < len(added):
             accepted.append(added[number].name)
-    ids = [study.id for study in board.studies(home) if study.label in accepted]
+    ids = [head.id for head in asking.heads(home) if head.name in accepted]
     if detach and ids:
         say_detached()
     code = watch(home, ids, engine) if ids and not detach else 0
@@ -189,13 +189,13 @@ def resume(home: Home, name: str | None = None) -> int:
         NotFoundError: there is no study of that name.
         EngineError: the engine can't be started, or died.
     """
-    studies = board.studies(home)
+    heads = asking.heads(home)
     if name is not None:
         with Snapshot(home) as snapshot:
             chosen = snapshot.resolve(name).study
-        studies = [study for study in studies if study.id == chosen]
-    held = [study for study in studies if is_held(study)]
-    wanted = [study.id for study in studies if study.open or study in held]
+        heads = [head for head in heads if head.id == chosen]
+    held = [head for head in heads if head.held]
+    wanted = [head.id for head in heads if not head.over]
     if not wanted:
         what = f"{name} is done" if name else "nothing is left to do"
         print(f"{what}; `smallhours show` lists what there is")
@@ -225,12 +225,6 @@ def say_detached() -> None:
     advice = logind.logout_advice()
     if advice is not None:
         page.paragraph(advice)
-
-
-def is_held(study: StudyBoard) -> bool:
-    """Say whether a study waits for somebody to release it."""
-    held = study.halted is not None or study.paused is not None
-    return held and not study.retired and study.outcome is None
 
 
 def watch(home: Home, ids: list[int], engine: Engine, *, may_stop: bool = True) -> int:

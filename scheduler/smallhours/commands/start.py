@@ -6,10 +6,10 @@ import sys
 from datetime import datetime
 
 from smallhours import processes
-from smallhours.commands import asking, board, run
-from smallhours.commands.board import StudyBoard
+from smallhours.commands import asking, run
 from smallhours.paths import Home
 from smallhours.snapshot import Snapshot
+from smallhours.snapshot.studies import Head
 from smallhours.text import Page, clean, count, listing
 from smallhours.when import parse_until
 
@@ -34,7 +34,7 @@ def start(home: Home, *, detach: bool = False, until: str | None = None) -> int:
     deadline = None if until is None else parse_until(until, datetime.now().astimezone())
     if not detach and not _anything_waits(home):
         print("nothing is left to do; `smallhours add STUDY.py` adds something")
-        _say_held(board.studies(home))
+        _say_held(asking.heads(home))
         return 0
     living = processes.owner(home)
     if living is not None:
@@ -47,12 +47,12 @@ def start(home: Home, *, detach: bool = False, until: str | None = None) -> int:
         print(clean(text), file=sys.stdout if ok else sys.stderr, flush=True)
         code = 0 if ok else _REFUSED
     engine.wait_until_read()
-    studies = board.studies(home)
-    _say_held(studies)
+    heads = asking.heads(home)
+    _say_held(heads)
     if detach:
         run.say_detached()
         return code
-    ids = [study.id for study in studies if study.open]
+    ids = [head.id for head in heads if head.open]
     if not ids:
         print("nothing is left to do")
         return code
@@ -73,32 +73,35 @@ def attach(home: Home, name: str | None = None) -> int:
         NotFoundError: there is no study of that name.
         EngineError: the engine died.
     """
-    studies = board.studies(home)
-    if name is not None:
+    heads = asking.heads(home)
+    running: set[int] = set()
+    if heads or name is not None:
         with Snapshot(home) as snapshot:
-            chosen = snapshot.resolve(name).study
-        studies = [study for study in studies if study.id == chosen]
-    ids = [study.id for study in studies if study.open]
+            running = {run.study for run in snapshot.running()}
+            if name is not None:
+                chosen = snapshot.resolve(name).study
+                heads = [head for head in heads if head.id == chosen]
+    ids = [head.id for head in heads if head.open or head.id in running]
     if not asking.engine_lives(home):
         left = "" if not ids else f"; {count(len(ids), 'study is', 'studies are')} not done"
         print(f"nothing runs{left}: `smallhours start` goes on with the queue")
         return 0
     if not ids:
-        what = f"nothing of {studies[0].label} is left to do" if name else "the queue is empty"
+        what = f"nothing of {heads[0].name} is left to do" if name else "the queue is empty"
         print(f"the engine runs, but {what}; `smallhours add STUDY.py` adds something")
-        _say_held(studies)
+        _say_held(heads)
         return 0
     return run.watch(home, ids, run.Engine(home), may_stop=False)
 
 
 def _anything_waits(home: Home) -> bool:
     """Say whether the queue, or a request that no engine has seen yet, needs an engine."""
-    return any(study.open for study in board.studies(home)) or any(home.inbox.glob("*.json"))
+    return any(head.open for head in asking.heads(home)) or any(home.inbox.glob("*.json"))
 
 
-def _say_held(studies: list[StudyBoard]) -> None:
+def _say_held(heads: list[Head]) -> None:
     """Name the studies that will not go on by themselves."""
-    held = [study.label for study in studies if run.is_held(study)]
+    held = [head.name for head in heads if head.held]
     if held:
         Page(sys.stdout).paragraph(
             f"{listing(held)} {'waits' if len(held) == 1 else 'wait'} to be released:"

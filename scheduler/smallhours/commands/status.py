@@ -96,8 +96,11 @@ class _Seen:
         ]
         self._inbox = requests(home, self._names)
         known = self._plans.status
-        self._waiting: tuple[Waiting, ...] = known.waiting if known else ()
-        self._late = [f for f in known.forecast if f.in_time is False] if known else []
+        # The engine may know of a study already that was not in the ledger a moment ago.
+        waiting = known.waiting if known else ()
+        self._waiting = [item for item in waiting if item.study in self._heads]
+        forecast = known.forecast if known else ()
+        self._late = [f for f in forecast if f.in_time is False and f.study in self._heads]
 
     def document(self) -> Mapping[str, Any]:
         known = self._plans.status
@@ -163,11 +166,7 @@ class _Seen:
         if engine.restarting:
             return "it died, and is being started again; it goes on by itself"
         if not engine.running:
-            left = [
-                h
-                for h in self._heads.values()
-                if not (h.ended or h.nameless or h.halted or h.paused)
-            ]
+            left = [head for head in self._heads.values() if head.open]
             goes_on = f": {count(len(left), 'study', 'studies')} to go on with, `smallhours start`"
             return f"none is running{goes_on if left else ''}"
         up = "" if engine.started_at is None else f" for {duration(now - engine.started_at)}"

@@ -54,8 +54,8 @@ def stop(home: Home, *, now: bool = False) -> int:
         for study, end in seen.news
         if isinstance(end.reason, Interrupted)
     ]
+    left = sum(study.open and not study.halted for study in seen.studies.values())
     seen.close()
-    left = sum(study.open and not study.halted for study in board.studies(home))
     print("stopped" + (f"; {listing(interrupted)} interrupted" if interrupted else ""))
     if left:
         print(f"{count(left, 'study is', 'studies are')} not done: `smallhours resume` goes on")

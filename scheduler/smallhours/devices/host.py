@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 _PAGE_BYTES = resource.getpagesize()
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -18,8 +18,7 @@ _NAME_BYTES = 15
 SLOT_BYTES = 512 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessLine:
+class ProcessLine(NamedTuple):
     """What /proc/PID/stat says of one process."""
 
     pid: int
@@ -35,8 +34,7 @@ class ProcessLine:
     ended_children_cpu_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class TreeSample:
+class TreeSample(NamedTuple):
     """What a process tree takes."""
 
     state: str

@@ -91,7 +91,9 @@ def asked(request: Request, names: Mapping[int, str]) -> str:
     if isinstance(spec, dict):
         return f"{request.verb} {clean(str(spec.get('name')), 64)}"
     study = body.get("study")
-    verb = "resume" if request.verb == "release" else request.verb
+    verb: str = "resume" if request.verb == "release" else request.verb
+    if request.verb == "archive" and body.get("remove"):
+        verb = "rm"
     if not isinstance(study, int):
         return verb if "study" not in body else f"{verb} all"
     name = names.get(study, f"study {study}")

@@ -93,6 +93,21 @@ class Head(msgspec.Struct):
         """Whether its name is another's, or may be: it is meant only where its id is given."""
         return self.retired or self.removed
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing of it will be started any more."""
+        return self.nameless or self.ended is not None
+
+    @property
+    def held(self) -> bool:
+        """Whether it waits for somebody to release it."""
+        return not self.over and bool(self.halted or self.paused)
+
+    @property
+    def open(self) -> bool:
+        """Whether it goes on by itself."""
+        return not (self.over or self.held)
+
     def take(self, spec: StudySpec) -> None:
         """Take what the file asks for now; what `move` changed stays where that is as before."""
         place, old = self.place, self.spec
