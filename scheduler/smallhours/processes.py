@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -194,10 +193,11 @@ def strays() -> list[Stray]:
     """Return this user's processes that outlived their engine and its supervisor."""
     sessions: dict[str, list[Stray]] = {}
     living: set[str] = set()
-    for pid, command in _processes():
+    for pid in map(int, filter(str.isdigit, os.listdir(_PROC))):  # noqa: PTH208 - as above
         session = session_of(pid)
         if not session:
             continue
+        command = _command_of(pid)
         sessions.setdefault(session, []).append(Stray(pid=pid, session=session, command=command))
         if "smallhours.engine" in command or "smallhours.supervisor" in command:
             living.add(session)
@@ -217,13 +217,10 @@ def session_of(pid: int) -> str:
     return ""
 
 
-def _processes() -> Iterator[tuple[int, str]]:
-    """Yield pid and command line of every process that may be read."""
-    for entry in _PROC.iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            command = (entry / "cmdline").read_bytes()
-        except OSError:
-            continue  # gone since, or somebody else's
-        yield int(entry.name), command.replace(b"\0", b" ").decode(errors="replace")
+def _command_of(pid: int) -> str:
+    """Return the command line of a process; empty: it is gone, or can't be seen."""
+    try:
+        words = (_PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return ""
+    return words.replace(b"\0", b" ").decode(errors="replace")
