@@ -6,8 +6,9 @@ import math
 import random
 from typing import Literal, TypeAlias
 
-from smallhours.backends.interference import Interference, Load
-from smallhours.simulate.workload import CardSpec, StudySpec, TrialSpec, Workload
+from smallhours.packing.cards import Card
+from smallhours.simulate.interference import Interference, Load
+from smallhours.simulate.workload import StudySpec, TrialSpec, Workload
 
 Mix: TypeAlias = Literal["small", "mixed", "saturating"]
 MIXES: tuple[Mix, ...] = ("small", "mixed", "saturating")
@@ -36,7 +37,7 @@ def workload(mix: Mix, cards: str, seed: int) -> Workload:
     rng.shuffle(trials)
     return Workload(
         cards=tuple(
-            CardSpec(name=f"gpu{i}", total_bytes=size * _GIB, reserve_bytes=_GIB // 2)
+            Card(name=f"gpu{i}", total_bytes=size * _GIB, reserve_bytes=_GIB // 2)
             for i, size in enumerate(CARDS[cards])
         ),
         studies=tuple(studies),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from smallhours import exits, hooks, housekeeping, inbox, processes, requests, rules
+from smallhours.backends import launchers
 from smallhours.backends.base import Launcher
 from smallhours.backends.process import ProcessBackend
 from smallhours.clock import Clock, SystemClock, boot_id
@@ -362,16 +363,6 @@ class Engine:
                 self._loop.call_soon(self.post, cause)
 
 
-def _make_launcher(name: str) -> Launcher:
-    if name == "local":
-        from smallhours.backends.local import LocalLauncher
-
-        return LocalLauncher()
-    from smallhours.backends.ray_tune import RayLauncher
-
-    return RayLauncher()
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the engine for the state directory and session that the environment names."""
     parser = argparse.ArgumentParser(prog="smallhours.engine")
@@ -389,7 +380,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     place, directory = home(), Path(os.environ["SMALLHOURS_SESSION"])
     place.prepare()
-    launcher = _make_launcher(os.environ.get("SMALLHOURS_LAUNCHER", "ray"))
+    launcher = launchers.make(os.environ.get("SMALLHOURS_LAUNCHER", "ray"))
     try:
         engine = Engine(place, directory, launcher, SystemClock(), stay=arguments.stay)
     except LedgerError as error:

@@ -7,12 +7,12 @@ import dataclasses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smallhours.backends.interference import Interference, Load
-from smallhours.packing.cards import Start, Wish
+from smallhours.packing.cards import Card, Start, Wish
 from smallhours.packing.packer import Packer
 from smallhours.simulate.cards import Begin, Order, Outcome, Run
+from smallhours.simulate.interference import Interference, Load
 from smallhours.simulate.policies import Packed, new_packer
-from smallhours.simulate.workload import CardSpec, StudySpec, TrialSpec, Workload
+from smallhours.simulate.workload import StudySpec, TrialSpec, Workload
 
 GIB = 2**30
 
@@ -43,7 +43,7 @@ def workloads(draw: st.DrawFn) -> Workload:
             )
         )  # fmt: skip
     return Workload(
-        cards=tuple(CardSpec(name=f"g{i}", total_bytes=s * GIB) for i, s in enumerate(sizes)),
+        cards=tuple(Card(name=f"g{i}", total_bytes=s * GIB) for i, s in enumerate(sizes)),
         studies=tuple(StudySpec(name=n, saves=draw(st.booleans())) for n in names),
         trials=tuple(trials),
         interference=Interference(draw(st.sampled_from(("time_slicing", "mps")))),
@@ -136,7 +136,7 @@ def test_taking_off_the_last_that_was_started_leaves_the_cards_as_they_were(
 
 
 def test_a_closed_card_gets_nothing():
-    spec = CardSpec(name="g0", total_bytes=8 * GIB)
+    spec = Card(name="g0", total_bytes=8 * GIB)
     workload = Workload(
         cards=(spec,),
         studies=(StudySpec(name="s"),),

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from smallhours.backends.interference import Interference, Load, rates
 from smallhours.commands.simulate import simulate
 from smallhours.errors import StudyFileError
 from smallhours.paths import Home
 from smallhours.simulate.cards import Run
+from smallhours.simulate.interference import Interference, Load, rates
 from smallhours.simulate.oracle import Oracle
 from smallhours.simulate.policies import AllKnown, Packed, Slots
 from smallhours.simulate.workload import Workload, read

@@ -5,6 +5,7 @@ Nothing here knows Ray: what calls the desk from its side is in `ray_slot`.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from smallhours.backends.base import Placed, SlotReturn
+
+_logger = logging.getLogger(__name__)
 
 #: How often an order whose slot died before the attempt began goes to another slot.
 _TRIES = 4
@@ -109,6 +112,7 @@ class Desk:
         """Give up: say so once, and have the Ray thread leave."""
         with self._bell:
             if self._failed or self.over:
+                _logger.info("on the way out: %s", words)
                 return
             self._failed = self.over = True
         self._lost(words)

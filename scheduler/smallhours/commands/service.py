@@ -28,6 +28,7 @@ _PASSED_ON = (
     "PATH",
     "LD_LIBRARY_PATH",
     "CUDA_HOME",
+    "CUDA_VISIBLE_DEVICES",
 )
 #: After its checkpoints the supervisor still sweeps.
 _STOP_LIMIT_S = END_LIMIT_S + 30

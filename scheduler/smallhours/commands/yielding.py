@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import datetime
 
-from smallhours import inbox, status
+from smallhours import inbox, processes, status
 from smallhours.commands import asking
 from smallhours.errors import EngineError, UsageError
 from smallhours.paths import Home
@@ -75,8 +75,9 @@ def _wait_until_off(home: Home, begun: float, goes_on_at: float) -> str:
     while time.monotonic() - begun < _OFF_LIMIT_S:
         if not asking.engine_lives(home):
             return _NOTHING
-        seen = status.read(home)
-        if seen is not None and seen.yielded_until is not None:
+        seen, engine = status.read(home), processes.owner(home)
+        current = seen is not None and engine is not None and seen.pid == engine.pid
+        if seen is not None and current and seen.yielded_until is not None:
             running = seen.running
             if not running and seen.backend == "closed":
                 took = words(time.monotonic() - begun)

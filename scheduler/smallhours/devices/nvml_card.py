@@ -6,12 +6,15 @@ support it is not asked again.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from smallhours.devices.base import WITHOUT_MEMORY, Device, ProcessUse, Reading
 from smallhours.text import clean
+
+_logger = logging.getLogger(__name__)
 
 #: The module `pynvml`, or what stands in for it in tests.
 Binding: TypeAlias = Any
@@ -70,8 +73,9 @@ class Handle:
             if error.value in self._never:
                 self._silent.add(question)
             return None
-        except Exception:  # noqa: BLE001 - an older binding has fewer functions, and all of them
-            # stumble over names that are no UTF-8: neither is an answer.
+        except Exception as error:  # noqa: BLE001 - an older binding has fewer functions, and all
+            # of them stumble over names that are no UTF-8: neither is an answer.
+            _logger.info("%s gives no answer: %r", function, error)
             self._silent.add(question)
             return None
 

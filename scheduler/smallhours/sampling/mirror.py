@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from smallhours.core.spec import Dimension, Goal, Params, ParamValue, Sampler
 from smallhours.sampling import axes
 from smallhours.sampling.past import PastTrial
+from smallhours.sampling.sequence import load_directions
 
 if TYPE_CHECKING:
     import optuna
@@ -135,6 +136,7 @@ def _fresh(sampler: Sampler, seed: int) -> BaseSampler:
         case "random":
             return RandomSampler(seed=seed)
         case "gp":
+            load_directions()  # it takes points of Sobol's sequence, in a thread of its own
             return GPSampler(seed=seed, **sampler.options)
         case _:
             return TPESampler(seed=seed, constant_liar=True, **sampler.options)

@@ -5,6 +5,7 @@ A trial gets the point of its own number: there is no state to keep.
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections.abc import Mapping
@@ -78,6 +79,7 @@ def spread(axis: Dimension, share: float) -> ParamValue:
     return axes.nth(axis, min(int(share * number), number - 1))
 
 
+@functools.cache
 def load_directions() -> None:
     """Have scipy load the tables of Sobol's sequence, once and in one thread.
 

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
-from smallhours.backends.interference import Interference, Load, rates
-from smallhours.simulate.workload import CardSpec, TrialSpec, Workload
+from smallhours.packing.cards import Card
+from smallhours.simulate.interference import Interference, Load, rates
+from smallhours.simulate.workload import TrialSpec, Workload
 
 #: A paused trial leaves the card this long after its report: it saves and unwinds.
 UNWIND_S = 0.5
@@ -121,7 +122,7 @@ class _Life:
 
 @dataclass(slots=True, eq=False)
 class _Card:
-    spec: CardSpec
+    spec: Card
     lives: list[_Life] = field(default_factory=list)
 
     @property

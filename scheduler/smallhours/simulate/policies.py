@@ -6,14 +6,14 @@ import math
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Final
 
-from smallhours.packing.cards import Card, Pause, Start, Wish
+from smallhours.packing.cards import Pause, Start, Wish
 from smallhours.packing.footprint import Bound
 from smallhours.packing.knowledge import Knowledge
 from smallhours.packing.load import Demand
 from smallhours.packing.order import Turns
 from smallhours.packing.packer import Packer
 from smallhours.simulate.cards import Begin, Ending, Order, Speeds, Suspend
-from smallhours.simulate.workload import CardSpec, TrialSpec, Workload
+from smallhours.simulate.workload import TrialSpec, Workload
 
 #: A packer whose answer would only change with time is asked again after this long.
 _ASK_AGAIN_S: Final = 30.0
@@ -89,14 +89,8 @@ class Packed:
 
 def new_packer(workload: Workload) -> Packer:
     """Return a packer that knows the cards and the weights of the studies, no more."""
-    cards = [_card(spec) for spec in workload.cards]
+    cards = [*workload.cards]
     return Packer(cards, sharing=workload.interference.sharing, turns=_turns(workload))
-
-
-def _card(spec: CardSpec) -> Card:
-    return Card(
-        spec.name, spec.total_bytes, spec.reserve_bytes, spec.foreign_bytes, speed=spec.speed
-    )
 
 
 def _turns(workload: Workload) -> Turns:
@@ -148,7 +142,7 @@ class AllKnown(Packer):
 
     def __init__(self, workload: Workload) -> None:
         super().__init__(
-            [_card(spec) for spec in workload.cards],
+            [*workload.cards],
             sharing=workload.interference.sharing,
             turns=_turns(workload),
             know=Truth(workload),

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from smallhours.backends.interference import Interference, Load
 from smallhours.errors import StudyFileError
 from smallhours.hints import did_you_mean
+from smallhours.packing.cards import Card
+from smallhours.simulate.interference import Interference, Load
 from smallhours.sizes import in_bytes
 
 #: A parameter's value.
@@ -23,24 +24,6 @@ Value: TypeAlias = bool | int | float | str
 _GIB = 2**30
 #: Steps, trials and cards beyond these are taken for typing errors.
 _MOST = 1_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CardSpec:
-    """A simulated GPU."""
-
-    name: str
-    total_bytes: int
-    #: What must stay free, and what others have taken.
-    reserve_bytes: int = 0
-    foreign_bytes: int = 0
-    #: How fast it is beside the card that `step_s` was measured on.
-    speed: float = 1.0
-
-    @property
-    def room_bytes(self) -> int:
-        """Bytes that trials may have together."""
-        return max(0, self.total_bytes - self.reserve_bytes - self.foreign_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +67,7 @@ class TrialSpec:
 class Workload:
     """What is to be done, on what."""
 
-    cards: tuple[CardSpec, ...]
+    cards: tuple[Card, ...]
     studies: tuple[StudySpec, ...]
     trials: tuple[TrialSpec, ...]
     interference: Interference = field(default_factory=Interference)
@@ -142,8 +125,8 @@ def _workload(table: _Table) -> Workload:
     return found
 
 
-def _card(table: _Table, index: int) -> CardSpec:
-    found = CardSpec(
+def _card(table: _Table, index: int) -> Card:
+    found = Card(
         name=table.text("name", f"gpu{index}"),
         total_bytes=table.size("bytes"),
         reserve_bytes=table.size("reserve_bytes", 0),

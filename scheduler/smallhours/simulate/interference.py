@@ -1,4 +1,4 @@
-"""How fast trials go that share a card: the model that the simulated devices run on.
+"""How fast trials go that share a card: the model that `simulate` runs cards on.
 
 A trial alone keeps the card busy for a share of each step; the rest is spent on the host. While it
 is busy its kernels fill a share of the card's compute.
