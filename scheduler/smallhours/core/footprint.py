@@ -34,6 +34,9 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gpus: tuple[GpuPeak, ...] = ()
     #: What its process holds of a GPU beside torch's allocator (CUDA's context, libraries).
     context_bytes: int | None = None
+    #: Where that comes from: what the driver says of the process, or what the whole card gained
+    #: while nothing else was on it.
+    gpu_source: Literal["processes", "card delta"] | None = None
 
     @property
     def gpu_bytes(self) -> int | None:
@@ -69,4 +72,5 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             context_bytes=(
                 before.context_bytes if self.context_bytes is None else self.context_bytes
             ),
+            gpu_source=self.gpu_source or before.gpu_source,
         )
