@@ -27,12 +27,12 @@ _logger = logging.getLogger(__name__)
 #: What a trial's log may grow to, where the file says nothing.
 LOG_BYTES = 10_000_000
 #: Devices that a night can run on.
-DEVICES = ("cpu",)
+DEVICES = ("cpu", "gpu")
 _MOST_SLOTS = 1024
 
 #: The tables of the file with their keys; the empty name stands for what is in no table.
 _KEYS: Mapping[str, tuple[str, ...]] = {
-    "": ("slots", "quiet", "yield", "storage", "hooks"),
+    "": ("slots", "devices", "quiet", "yield", "storage", "hooks"),
     "quiet": DEVICES,
     "yield": ("to",),
     "storage": ("checkpoints", "log"),
@@ -48,8 +48,10 @@ _T = TypeVar("_T")
 class Settings:
     """What the user wishes of smallhours on this machine."""
 
-    #: Trials at a time; None: what the machine has room for.
+    #: Trials at a time on the CPU; None: as many as pay.
     slots: int | None = None
+    #: Which devices may be used, as the user calls them; empty: all.
+    devices: tuple[str, ...] = ()
     #: When a device shall be quiet, by its name.
     quiet: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
     #: Names of processes (globs) to which the machine is given back while one runs.
@@ -162,6 +164,7 @@ class _Reader:
             self._check_names(table, self._table(table))
         return Settings(
             slots=self._value("slots", _read_slots, None),
+            devices=self._value("devices", _read_devices, ()),
             quiet={device: self._windows(device) for device in self._table("quiet")},
             yield_to=self._value("yield.to", _read_globs, ()),
             checkpoint_bytes=self._value("storage.checkpoints", sizes.in_bytes, None),
@@ -214,6 +217,10 @@ def _read_slots(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST_SLOTS:
         raise ValueError(f"expected a whole number from 1 to {_MOST_SLOTS}, got {value!r}")
     return value
+
+
+def _read_devices(value: object) -> tuple[str, ...]:
+    return _texts(value, 'expected devices like ["gpu"], ["cpu"] or ["GPU-8f3c"]')
 
 
 def _read_globs(value: object) -> tuple[str, ...]:

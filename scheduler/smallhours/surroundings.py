@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from smallhours.backends.places import ON_A_GPU, Places
 from smallhours.clock import Clock
 from smallhours.core import events as e
+from smallhours.core.seen import DevicesSeen
 from smallhours.core.trial import AttemptKey
-from smallhours.devices import host
-from smallhours.devices.inventory import Inventory, of_this_machine
+from smallhours.devices import host, seen, visible
+from smallhours.devices.base import CPU
+from smallhours.devices.inventory import Inventory, Observed, of_this_machine
+from smallhours.errors import UsageError
 from smallhours.foreign import Foreign, in_session
 from smallhours.settings import Settings, Watcher
 
@@ -18,6 +24,10 @@ _logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at what others run.
 _FOREIGN_S = 5.0
+#: The devices that a command named (``--devices``), with commas between them.
+DEVICES_VARIABLE = "SMALLHOURS_DEVICES"
+#: The first look at the devices is waited for so long.
+_FIRST_LOOK_S = 10.0
 #: Seconds between two looks at the devices while nothing runs on them.
 _IDLE_DEVICES_S = 5.0
 
@@ -38,8 +48,47 @@ class Surroundings:
         self._devices_at = -_IDLE_DEVICES_S
         self._watcher = Watcher()
         self._foreign = Foreign(self.settings.yield_to)
+        #: What the user named; empty: all. What a command said goes before the settings.
+        said = os.environ.get(DEVICES_VARIABLE)
+        self._chosen = tuple(said.split(",")) if said else self.settings.devices
         self._looked_at = -_FOREIGN_S
         self._seen: tuple[str, ...] = ()
+
+    async def first_look(self) -> None:
+        """Wait until the devices were seen once, or for a while: a driver may sleep, or hang."""
+        self.devices.look()
+        await asyncio.to_thread(self.devices.wait, _FIRST_LOOK_S)
+
+    def places(self) -> Places:
+        """Return how many trials may run at a time, and where."""
+        return Places.of_this_machine(self.settings.slots, len(self.gpus))
+
+    @property
+    def gpus(self) -> tuple[Observed, ...]:
+        """The GPUs that may be used, as they were at the latest look."""
+        gpus = [one for one in self.devices.observed() if one.device.kind != CPU]
+        if not self._chosen:
+            return tuple(gpus)
+        try:
+            chosen = visible.chosen([one.device for one in gpus], self._of_gpus(self._chosen))
+        except UsageError as error:
+            _logger.error("%s", error)
+            return ()
+        return tuple(one for one in gpus if one.device in chosen)
+
+    def devices_seen(self, processes: Mapping[AttemptKey, e.ProcessSample]) -> DevicesSeen:
+        """Return the devices that trials may run on, as they are now."""
+        found = [seen.gpu(one, ON_A_GPU) for one in self.gpus]
+        if not self._chosen or CPU in self._chosen:
+            cpus = (one.device for one in self.devices.observed() if one.device.kind == CPU)
+            ours = sum(sample.resident_bytes for sample in processes.values())
+            found.append(seen.cpu(next(cpus, None), ours))
+        faults = seen.faults(self.devices.take_faults())
+        return DevicesSeen(at=self._clock.mono(), devices=tuple(found), faults=faults)
+
+    @staticmethod
+    def _of_gpus(words: Sequence[str]) -> list[str]:
+        return [word for word in words if word != CPU]
 
     @property
     def settings(self) -> Settings:

@@ -9,7 +9,7 @@ import os
 import shutil
 import signal as signals
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from smallhours.backends import evidence, links
 from smallhours.backends.base import Launcher, Placed, Post, SlotReturn
 from smallhours.backends.life import LauncherLife
 from smallhours.backends.links import Link, Message
+from smallhours.backends.places import Places
 from smallhours.backends.zygotes import Zygotes
 from smallhours.clock import Clock
 from smallhours.core import events as e
@@ -25,6 +26,7 @@ from smallhours.core.actions import Start, Stop
 from smallhours.core.model import Study
 from smallhours.core.trial import AttemptKey
 from smallhours.devices import host
+from smallhours.devices.base import CPU
 from smallhours.paths import Home
 from smallhours.worker import limits
 
@@ -68,7 +70,7 @@ class ProcessBackend:
         *,
         studies: Mapping[int, Study],
         clock: Clock,
-        slots: int,
+        places: Callable[[], Places],
         environment: Mapping[str, str],
     ) -> None:
         """Set up.
@@ -79,7 +81,7 @@ class ProcessBackend:
             launcher: Gives processes a place.
             studies: The studies by id, as the core knows them.
             clock: For the times of events.
-            slots: How many attempts may run at a time.
+            places: Says how many attempts may run at a time, and where; asked at each `wake`.
             environment: What processes of trials see as their environment.
         """
         self._home = home
@@ -87,14 +89,13 @@ class ProcessBackend:
         self._launcher = launcher
         self._studies = studies
         self._clock = clock
-        self._slots = slots
+        self._ask_places, self._places = places, places()
         self._zygotes = Zygotes(directory, home.root / "zygotes", environment)
         self._attempts: dict[AttemptKey, _Attempt] = {}
         self._server: asyncio.Server | None = None
         self._post: Post = _nobody
         self._life = LauncherLife(
             launcher,
-            slots,
             str(directory),
             ready=self._ready,
             rested=self._rested,
@@ -113,7 +114,8 @@ class ProcessBackend:
 
     def wake(self) -> None:
         """Start the launcher; see `Backend.wake`."""
-        self._life.wake()
+        self._places = self._ask_places()
+        self._life.wake(self._places.in_all)
 
     def renew(self) -> None:
         """Have the launcher begin afresh; see `Backend.renew`."""
@@ -213,7 +215,14 @@ class ProcessBackend:
     # --- what the launcher says ------------------------------------------------------------
 
     def _ready(self) -> None:
-        self._post(e.BackendReady(at=self._clock.mono(), device="cpu", slots=self._slots))
+        self._post(
+            e.BackendReady(
+                at=self._clock.mono(),
+                device=CPU,
+                slots=self._places.cpu,
+                packed=self._places.packed,
+            )
+        )
 
     def _rested(self) -> None:
         self._post(e.BackendClosed(at=self._clock.mono()))
@@ -361,8 +370,8 @@ class ProcessBackend:
             "metric": spec.metric,
             "goal": spec.goal.value,
             "score": spec.score.value,
-            "device": "cpu",
-            "threads": max(1, host.cores() // self._slots),
+            "device": "cpu" if order.device == CPU else "cuda",
+            "threads": self._places.threads(order.device),
             "home": str(self._home.root),
             "trial_dir": str(self._home.trial(key.study, key.trial)),
             "attempt_dir": str(attempt_dir),
@@ -370,7 +379,8 @@ class ProcessBackend:
             "resume": [{"step": point.step, "path": point.path} for point in order.resume],
             "checkpoint_every_s": spec.checkpoint_every_s,
             "best_known": order.best_known,
-            "memory_bytes": None,
+            "memory_bytes": order.memory_bytes,
+            "environment": self._places.environment(order.device),
         }
 
 

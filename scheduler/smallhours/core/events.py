@@ -377,7 +377,8 @@ class Tick:
 Event: TypeAlias = (
     EngineStarted | SettingsRead | CheckpointsFound | DevicesSeen | BackendReady | BackendClosed
     | BackendLost | StudySubmitted | ReleaseRequested | PauseRequested | MoveRequested
-    | YieldRequested | DeadlineRequested | ArchiveRequested | CancelRequested | RequestRefused | ShutdownRequested
+    | YieldRequested | DeadlineRequested | ArchiveRequested | CancelRequested | RequestRefused
+    | ShutdownRequested
     | Suggested | SuggestFailed | ProcessStarted | StateRestored | ReportArrived
     | CheckpointWritten | FootprintMeasured | StopNoticed | ProcessExited | Tick
 )  # fmt: skip

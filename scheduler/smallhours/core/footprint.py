@@ -24,6 +24,8 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     step_s: float | None = None
     #: CPU seconds of the tree per second of wall time, from its first report on.
     cores: float | None = None
+    #: With the time in which it could have run and was given no core.
+    wanted_cores: float | None = None
     #: The most host memory that the tree held.
     host_bytes: int | None = None
     #: ``pss``: shared pages are divided among those who share them, so each counts once; ``rss``:
@@ -66,6 +68,7 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return Footprint(
             step_s=before.step_s if self.step_s is None else self.step_s,
             cores=before.cores if self.cores is None else self.cores,
+            wanted_cores=before.wanted_cores if self.wanted_cores is None else self.wanted_cores,
             host_bytes=host,
             host_source=source,
             gpus=tuple(peaks[index] for index in sorted(peaks)),

@@ -48,6 +48,8 @@ class _Watched:
     #: The most that its process was seen to hold, and how that is known.
     held_bytes: int | None = None
     source: Literal["processes", "card delta"] = "processes"
+    #: The most that it was known to need at its latest report.
+    peak_bytes: int | None = None
     #: How busy the device was at each look while it was alone there and had reported.
     busy: list[float] = field(default_factory=list)
 
@@ -239,11 +241,10 @@ class Placement:
     def measured(self, key: AttemptKey, footprint: Footprint) -> None:
         """Take note of what an attempt's process measured of itself."""
         watched = self._watched.get(key)
-        cores = self._cores
-        if watched is not None and watched.kind == "cpu" and footprint.cores and cores:
-            weight = max(1.0, footprint.cores) / cores
-            packer = self._packers["cpu"]
-            packer.measured(_name(key.study, key.trial), min(1.0, footprint.cores), weight)
+        wanted, cores = footprint.wanted_cores or footprint.cores, self._cores
+        if watched is not None and watched.kind == "cpu" and wanted and cores:
+            name, weight = _name(key.study, key.trial), max(1.0, wanted) / cores
+            self._packers["cpu"].measured(name, min(1.0, wanted), weight)
 
     def reported(self, key: AttemptKey, at: float, footprint: Footprint | None) -> Pause | None:
         """Take note of a report; answer with what must be undone now."""
@@ -251,7 +252,7 @@ class Placement:
         if watched is None:
             return None
         busy = sum(watched.busy) / len(watched.busy) if watched.busy else None
-        peak = self._peak_bytes(watched, footprint)
+        peak = watched.peak_bytes = self._peak_bytes(watched, footprint)
         packer, name = self._packers[watched.kind], _name(key.study, key.trial)
         return packer.reported(name, at, peak_bytes=peak, busy=busy)
 
@@ -333,14 +334,14 @@ class Placement:
         ours = seen.ours_bytes
         if ours is None:
             here = (w for w in self._watched.values() if w.device == seen.name)
-            ours = sum(watched.held_bytes or 0 for watched in here)
+            ours = sum(watched.peak_bytes or 0 for watched in here)
         return Card(
             seen.name,
             total,
             reserve_bytes=reserve_bytes(total) if cpu else seen.reserve_bytes,
             foreign_bytes=max(0, (seen.used_bytes or 0) - ours),
             closed=seen.closed is not None,
-            places=self._cpu_places if cpu else None,
+            places=self._cpu_places if cpu else seen.places,
             sure=1.0 if cpu else 0.0,
         )
 

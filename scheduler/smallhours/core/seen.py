@@ -30,6 +30,8 @@ class DeviceSeen:
     closed: Literal["hot", "gone"] | None = None
     #: Cores that may be used; None: it is no CPU.
     cores: float | None = None
+    #: The most trials at a time; None: as many as pay.
+    places: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -177,10 +177,3 @@ def free_disk_bytes(path: Path) -> int | None:
 def cores() -> int:
     """Return the cores that this process may use."""
     return len(os.sched_getaffinity(0))
-
-
-def slots() -> int:
-    """Return how many trials may run at a time on the CPU: as cores and memory allow."""
-    available, _ = memory()
-    by_memory = available // SLOT_BYTES if available is not None else cores()
-    return max(1, min(cores(), by_memory))
