@@ -86,12 +86,16 @@ def test_the_users_directory_is_filled_in_for_a_command(
     ("text", "key", "words"),
     [
         ("slot = 2", "slot", "there is no such key; did you mean 'slots'?"),
-        ("xyzzy = 2", "xyzzy", '"slots" or "quiet" or "yield" or "storage" or "hooks"'),
+        (
+            "xyzzy = 2",
+            "xyzzy",
+            '"slots" or "devices" or "quiet" or "yield" or "storage" or "hooks"',
+        ),
         ("on_event = 'x'", "on_event", "it belongs under [hooks]"),
         ("[hooks]\nslots = 2", "hooks.slots", "it belongs above all tables"),
         ("[storage]\nto = 'x'", "storage.to", "it belongs under [yield]"),
         ("[storage]\ncheckpoint = 1", "storage.checkpoint", "did you mean 'checkpoints'?"),
-        ("[quiet]\ngpu = '22:00-07:00'", "quiet.gpu", "no such device; did you mean 'cpu'?"),
+        ("[quiet]\ngpux = '22:00-07:00'", "quiet.gpux", "no such device; did you mean 'gpu'?"),
         ("slots = 0", "slots", "expected a whole number from 1 to 1024, got 0"),
         ("slots = true", "slots", "got True"),
         ("slots = '2'", "slots", "got '2'"),
