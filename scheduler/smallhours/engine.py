@@ -78,13 +78,13 @@ class Engine:
         self._clock = clock
         self._machine = Machine(rules.make)
         self._ledger = Ledger(place.ledger, place.lock)
-        self._around = Surroundings(clock)
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+        self._around = Surroundings(clock, directory, environment)
         self._status = StatusWriter(place, self._machine, clock, self._around.devices)
         self._hooks = Hooks(place, self._around.settings.on_event)
         self._inhibitor = Inhibitor()
         #: Told of once when it comes to be: why nothing runs and nothing will.
         self._over: str | None = "dry"
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
         self._backend = ProcessBackend(
             place,
             directory,
@@ -93,6 +93,7 @@ class Engine:
             clock=clock,
             slots=self._around.settings.slots or host.slots(),
             environment=environment,
+            sharing=self._around.mps,
         )
         self._searches = Searches(self.post, clock)
         self._upkeep = Upkeep(place, self._around.settings.log_bytes)
@@ -174,7 +175,7 @@ class Engine:
             await self._backend.close()
             self._searches.shutdown()
             await self._hooks.close()
-            self._around.close()
+            await self._around.close()
             self._status.remove()
         if status == exits.DONE:
             self._ledger.close()

@@ -1,16 +1,18 @@
-"""What the engine looks at beside its trials: the clock on the wall, memory, settings, others."""
+"""What the engine looks after beside its trials: clock, memory, settings, devices, others."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 
 from smallhours.clock import Clock
 from smallhours.core import events as e
 from smallhours.core.trial import AttemptKey
 from smallhours.devices import host
 from smallhours.devices.inventory import Inventory, of_this_machine
+from smallhours.devices.mps import Mps
 from smallhours.foreign import Foreign, in_session
 from smallhours.settings import Settings, Watcher
 
@@ -25,17 +27,27 @@ _IDLE_DEVICES_S = 5.0
 class Surroundings:
     """Everything that the core must be told with the time."""
 
-    def __init__(self, clock: Clock, devices: Inventory | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        directory: Path,
+        environment: Mapping[str, str],
+        devices: Inventory | None = None,
+    ) -> None:
         """Read the settings.
 
         Args:
             clock: The machine's clocks.
+            directory: The session's private directory (short path).
+            environment: What processes that are started here see.
             devices: What is watched; None: the devices of this machine.
         """
         self._clock = clock
         #: Looked at with every tick, in threads of their own.
         self.devices = devices or of_this_machine(clock, in_session)
         self._devices_at = -_IDLE_DEVICES_S
+        #: Kept as the settings say with every tick.
+        self.mps = Mps(directory, clock, environment=environment, ours=in_session)
         self._watcher = Watcher()
         self._foreign = Foreign(self.settings.yield_to)
         self._looked_at = -_FOREIGN_S
@@ -55,8 +67,9 @@ class Surroundings:
         self._looked_at = -_FOREIGN_S
         return True
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let go of the devices."""
+        await self.mps.close()
         self.devices.close()
 
     def wall(self) -> e.WallTime:
@@ -74,6 +87,7 @@ class Surroundings:
         if processes or now - self._devices_at >= _IDLE_DEVICES_S:
             self._devices_at = now
             self.devices.look()
+        self._share_cards(busy=bool(processes))
         available, total = host.memory()
         return e.Tick(
             at=now,
@@ -83,3 +97,7 @@ class Surroundings:
             wall=self.wall(),
             foreign=self._seen,
         )
+
+    def _share_cards(self, *, busy: bool) -> None:
+        cards = [seen.device for seen in self.devices.observed() if seen.reading is not None]
+        self.mps.look(cards, {card.name for card in cards} if busy else (), self.settings.mps)

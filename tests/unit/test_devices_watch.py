@@ -174,7 +174,7 @@ def test_devices_are_looked_at_with_every_tick_while_something_runs(
 ) -> None:
     monkeypatch.setenv("SMALLHOURS_CONFIG", str(tmp_path / "none.toml"))
     clock, watch = ManualClock(), CountedWatch()
-    around = Surroundings(clock, Inventory([watch]))
+    around = Surroundings(clock, Path("/nowhere"), {}, Inventory([watch]))
     for _ in range(10):
         around.tick({})
         clock.now += 1.0

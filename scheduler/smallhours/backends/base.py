@@ -14,6 +14,34 @@ from smallhours.core.trial import AttemptKey
 Post = Callable[[Event], None]
 
 
+class Sharing(Protocol):
+    """What processes of attempts share beyond themselves, and could spoil for each other."""
+
+    def before_signal(self, pid: int, then: Callable[[], None]) -> None:
+        """Free what a process and those of its session hold, then go on.
+
+        Args:
+            pid: Leads the session.
+            then: Called once, now or after a bounded time, whatever came of it.
+        """
+        ...
+
+    def ended_badly(self) -> None:
+        """Look after what is shared: a process was signalled, crashed or failed."""
+        ...
+
+
+class NothingShared:
+    """Processes that share nothing (see `Sharing`)."""
+
+    def before_signal(self, pid: int, then: Callable[[], None]) -> None:
+        """Go on at once."""
+        then()
+
+    def ended_badly(self) -> None:
+        """Do nothing."""
+
+
 class Backend(Protocol):
     """Runs attempts and says what became of them.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from smallhours.backends import evidence, links
-from smallhours.backends.base import Launcher, Placed, Post, SlotReturn
+from smallhours.backends.base import Launcher, NothingShared, Placed, Post, Sharing, SlotReturn
 from smallhours.backends.life import LauncherLife
 from smallhours.backends.links import Link, Message
 from smallhours.backends.zygotes import Zygotes
@@ -70,6 +70,7 @@ class ProcessBackend:
         clock: Clock,
         slots: int,
         environment: Mapping[str, str],
+        sharing: Sharing | None = None,
     ) -> None:
         """Set up.
 
@@ -81,6 +82,7 @@ class ProcessBackend:
             clock: For the times of events.
             slots: How many attempts may run at a time.
             environment: What processes of trials see as their environment.
+            sharing: What is asked before a process is signalled; None: nothing.
         """
         self._home = home
         self._directory = directory
@@ -88,6 +90,7 @@ class ProcessBackend:
         self._studies = studies
         self._clock = clock
         self._slots = slots
+        self._sharing: Sharing = sharing or NothingShared()
         self._zygotes = Zygotes(directory, home.root / "zygotes", environment)
         self._attempts: dict[AttemptKey, _Attempt] = {}
         self._server: asyncio.Server | None = None
@@ -179,6 +182,11 @@ class ProcessBackend:
         if attempt.pid is None:
             self._zygotes.kill(key.study)
         elif self._is_there(attempt):
+            self._sharing.before_signal(attempt.pid, lambda: self._send(attempt, signal))
+
+    def _send(self, attempt: _Attempt, signal: Literal["SIGTERM", "SIGKILL"]) -> None:
+        if self._is_there(attempt):
+            assert attempt.pid is not None
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(attempt.pid, signals.Signals[signal])
 
@@ -249,6 +257,8 @@ class ProcessBackend:
         if attempt.link is not None:
             attempt.link.refuse("its process is gone")
         self._zygotes.idle(attempt.key.study, str(attempt.key))
+        if attempt.pid is not None and back.exit_code != 0:
+            self._sharing.ended_badly()
         self._post(self._exit_event(attempt, back))
 
     def _exit_event(self, attempt: _Attempt, back: SlotReturn) -> e.ProcessExited:
