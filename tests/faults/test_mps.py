@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,15 @@ from fakes.clock import ManualClock
 from fakes.mps import Client, FakeMps, until, wait
 from smallhours import sweep
 from smallhours.devices.base import Device
+from smallhours.devices.inventory import Inventory
 from smallhours.devices.mps import Mps
 from smallhours.devices.mps_card import CHECK_S, RESTARTS_ALLOWED
 from smallhours.devices.mps_control import ControlDaemon, Limits, MpsError
+from smallhours.devices.simulated import SimulatedProbe
+from smallhours.devices.watch import Watch
 from smallhours.processes import session_of, started_at, variable_of
 from smallhours.settings import MpsMode
+from smallhours.surroundings import Surroundings
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(60)]
 
@@ -141,6 +146,39 @@ def test_the_sweep_of_a_dead_session_finds_daemon_and_server(
     wait(lambda: not fake.processes())
 
 
+#: Does as the supervisor does: adopts what goes to the background, and sweeps it.
+SUPERVISOR = """
+import os, sys
+from pathlib import Path
+from smallhours import sweep
+from smallhours.devices.mps_control import ControlDaemon
+from smallhours.worker import limits
+
+limits.adopt_orphans()
+daemon = ControlDaemon(Path(sys.argv[1]), "GPU-1", os.environ)
+daemon.start(sys.argv[2])
+print(daemon.pipe, flush=True)
+sys.stdin.readline()
+print(sweep.kill_descendants())
+"""
+
+
+def test_the_supervisor_sweeps_daemon_and_server(fake: FakeMps) -> None:
+    command = [sys.executable, "-c", SUPERVISOR, str(fake.session), str(fake.program)]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | fake.environment,
+        text=True,
+    ) as supervisor:
+        assert supervisor.stdout is not None
+        fake.client(Path(supervisor.stdout.readline().strip()))
+        swept, _ = supervisor.communicate("\n")
+    assert swept == "2\n"
+    assert fake.processes() == []
+
+
 def test_a_client_killed_with_work_in_flight_poisons_the_server(
     fake: FakeMps, daemon: ControlDaemon
 ) -> None:
@@ -200,7 +238,7 @@ class Engine:
             fake.session,
             self.clock,
             environment=fake.environment,
-            ours=lambda pid: False,
+            ours=lambda pid: session_of(pid) == str(fake.session),
             limits=limits,
         )
 
@@ -464,8 +502,38 @@ def test_a_daemon_that_hangs_does_not_hold_up_the_end(
     assert engine.fake.processes() != []  # for the supervisor to sweep
 
 
+def test_the_engine_shares_the_cards_that_it_sees_as_the_settings_say(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake, clock = engine.fake, ManualClock()
+    file = fake.directory / "config.toml"
+    monkeypatch.setenv("SMALLHOURS_CONFIG", str(file))
+    watch = Watch("the GPUs", lambda: SimulatedProbe(clock, [CARD]), clock)
+
+    async def scene() -> None:
+        around = Surroundings(clock, fake.session, fake.environment, Inventory([watch]))
+
+        def ticked(phase: str) -> bool:
+            clock.now += 1.0
+            around.tick({})
+            return around.mps.state(CARD.name).phase == phase
+
+        await until(lambda: ticked("on"))
+        file.write_text("mps = 'off'")
+        assert around.settings_changed()
+        await until(lambda: ticked("off"))
+        file.write_text("mps = 'on'   ")
+        assert around.settings_changed()
+        await until(lambda: ticked("on"))
+        await around.close()
+
+    asyncio.run(scene())
+    assert fake.processes() == []
+
+
 def test_the_users_own_daemon_is_left_alone(engine: Engine, fake: FakeMps) -> None:
     environment = {**fake.environment, "CUDA_MPS_LOG_DIRECTORY": str(fake.directory)}
+    del environment["SMALLHOURS_SESSION"]
     (fake.directory / "theirs").mkdir()
     subprocess.run([fake.program, "-d"], env=environment, check=True)
     (theirs,) = fake.processes()

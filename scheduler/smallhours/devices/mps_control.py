@@ -313,6 +313,8 @@ def _wait_until_gone(family: set[_Identity], limit_s: float) -> None:
             descriptor = os.pidfd_open(process.pid)
             try:
                 if process.lives():
-                    select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+                    poll = select.poll()
+                    poll.register(descriptor, select.POLLIN)
+                    poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
             finally:
                 os.close(descriptor)
