@@ -15,7 +15,7 @@ from pathlib import Path
 
 from smallhours.devices.host import all_processes
 from smallhours.devices.mps_control import PIPE_VARIABLE, PROGRAM
-from smallhours.processes import started_at, variable_of
+from smallhours.processes import session_of, started_at, variable_of
 
 _SOURCE = Path(__file__).with_name("mps_control.py")
 #: What a CUDA program does with MPS when it starts, as the fake has it.
@@ -120,6 +120,11 @@ class FakeMps:
     def log(self, pipe: Path) -> str:
         """Return the daemon's log."""
         return (pipe.parent / "log" / "control.log").read_text()
+
+    def ours(self, pid: int) -> bool:
+        """Say whether a process is of the session; other tests' machines don't count either."""
+        foreign = variable_of(pid, PIPE_VARIABLE).startswith(str(self.directory))
+        return not foreign or session_of(pid) == str(self.session)
 
     def processes(self) -> list[int]:
         """Return the daemons and servers that live."""

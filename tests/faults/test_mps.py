@@ -238,7 +238,7 @@ class Engine:
             fake.session,
             self.clock,
             environment=fake.environment,
-            ours=lambda pid: session_of(pid) == str(fake.session),
+            ours=fake.ours,
             limits=limits,
         )
 
@@ -507,6 +507,7 @@ def test_the_engine_shares_the_cards_that_it_sees_as_the_settings_say(
 ) -> None:
     fake, clock = engine.fake, ManualClock()
     file = fake.directory / "config.toml"
+    file.write_text("mps = 'on'")
     monkeypatch.setenv("SMALLHOURS_CONFIG", str(file))
     watch = Watch("the GPUs", lambda: SimulatedProbe(clock, [CARD]), clock)
 

@@ -57,9 +57,7 @@ class Night:
         self.home = Home(fake.directory / "state")
         self.home.prepare()
         fake.session.mkdir()
-        self.mps = Mps(
-            fake.session, SystemClock(), environment=fake.environment, ours=lambda pid: False
-        )
+        self.mps = Mps(fake.session, SystemClock(), environment=fake.environment, ours=fake.ours)
         self.events: list[e.Event] = []
 
     def backend(self, sharing: Sharing | None) -> ProcessBackend:
