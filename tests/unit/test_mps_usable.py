@@ -104,11 +104,14 @@ def test_the_program_is_found_on_path(folder: Path) -> None:
 @pytest.mark.processes
 def test_the_users_program_is_no_daemon_while_it_only_asks_one(folder: Path) -> None:
     program = folder / PROGRAM
-    program.write_text("#!/bin/sh\nread line\n")
+    program.write_text("#!/bin/sh\necho begun\nread line\n")
     program.chmod(0o700)
     environment = {"PATH": str(folder), "CUDA_MPS_PIPE_DIRECTORY": str(folder)}
     for options, seen in (([], False), (["-d"], True)):
-        with subprocess.Popen([program, *options], stdin=subprocess.PIPE) as process:
+        pipe = subprocess.PIPE
+        with subprocess.Popen([program, *options], stdin=pipe, stdout=pipe) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
             foreign = Machine.look(environment, lambda pid: pid != process.pid).foreign
             process.communicate()
         assert foreign == f"an MPS daemon that is not ours (process {process.pid})" * seen
