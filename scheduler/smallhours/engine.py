@@ -25,7 +25,6 @@ from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core.machine import Machine
 from smallhours.deeds import Deeds
-from smallhours.devices import host
 from smallhours.errors import LedgerError
 from smallhours.hooks import Hooks
 from smallhours.inhibit import Inhibitor
@@ -91,7 +90,7 @@ class Engine:
             launcher,
             studies=self._machine.state.studies,
             clock=clock,
-            slots=self._around.settings.slots or host.slots(),
+            places=self._around.places,
             environment=environment,
             sharing=self._around.mps,
         )
@@ -160,7 +159,8 @@ class Engine:
             self._handling = True
             self.post(e.SettingsRead(at=self._clock.mono(), settings=self._around.settings.core()))
             self.post(self._started(session, before))
-            await self._backend.open(self.post)
+            await asyncio.gather(self._backend.open(self.post), self._around.first_look())
+            self.post(self._around.devices_seen({}, ()))
             self._handle_all()
             # What was asked while no engine was up counts before anything is started.
             with self._fatal():
@@ -299,7 +299,9 @@ class Engine:
             self._hooks.command = settings.on_event
             self._upkeep.log_bytes = settings.log_bytes
             self.post(e.SettingsRead(at=self._clock.mono(), settings=settings.core()))
-        self.post(self._around.tick(self._backend.sample()))
+        processes = self._backend.sample()
+        self.post(self._around.tick(processes))
+        self.post(self._around.devices_seen(processes, self._backend.busy))
         self._backend.check()
         self._upkeep.cap_logs(self._machine.state.live)
         self._status.update()

@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 #: What a trial's log may grow to, where the file says nothing.
 LOG_BYTES = 10_000_000
 #: Devices that a night can run on.
-DEVICES = ("cpu",)
+DEVICES = ("cpu", "gpu")
 #: ``auto``: where it can be used and none of the user's own runs.
 MpsMode: TypeAlias = Literal["auto", "on", "off"]
 MPS_MODES: tuple[MpsMode, ...] = get_args(MpsMode)
@@ -35,7 +35,7 @@ _MOST_SLOTS = 1024
 
 #: The tables of the file with their keys; the empty name stands for what is in no table.
 _KEYS: Mapping[str, tuple[str, ...]] = {
-    "": ("slots", "mps", "quiet", "yield", "storage", "hooks"),
+    "": ("slots", "mps", "devices", "quiet", "yield", "storage", "hooks"),
     "quiet": DEVICES,
     "yield": ("to",),
     "storage": ("checkpoints", "log"),
@@ -51,10 +51,12 @@ _T = TypeVar("_T")
 class Settings:
     """What the user wishes of smallhours on this machine."""
 
-    #: Trials at a time; None: what the machine has room for.
+    #: Trials at a time on the CPU; None: as many as pay.
     slots: int | None = None
     #: Whether trials share a GPU through NVIDIA's MPS.
     mps: MpsMode = "auto"
+    #: Which devices may be used, as the user calls them; empty: all.
+    devices: tuple[str, ...] = ()
     #: When a device shall be quiet, by its name.
     quiet: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
     #: Names of processes (globs) to which the machine is given back while one runs.
@@ -168,6 +170,7 @@ class _Reader:
         return Settings(
             slots=self._value("slots", _read_slots, None),
             mps=self._value("mps", _read_mps, "auto"),
+            devices=self._value("devices", _read_devices, ()),
             quiet={device: self._windows(device) for device in self._table("quiet")},
             yield_to=self._value("yield.to", _read_globs, ()),
             checkpoint_bytes=self._value("storage.checkpoints", sizes.in_bytes, None),
@@ -226,6 +229,10 @@ def _read_mps(value: object) -> MpsMode:
     if value not in MPS_MODES:
         raise ValueError(f"expected {_either(MPS_MODES)}, got {value!r}")
     return value
+
+
+def _read_devices(value: object) -> tuple[str, ...]:
+    return _texts(value, 'expected devices like ["gpu"], ["cpu"] or ["GPU-8f3c"]')
 
 
 def _read_globs(value: object) -> tuple[str, ...]:

@@ -114,6 +114,7 @@ class Study(Keys):
         priority: ``"urgent"`` goes before all others, which are paused for it; ``"low"`` runs
             where nobody else wants the place.
         weight: Its share of the machine, beside the others of its priority.
+        device: ``"gpu"``, ``"cpu"``, or ``"auto"``: a GPU where there is one.
         hours: When it may run, local time: ``"22:00-07:00"``, ``"mon-fri 18:00-08:00"``, or
             several; empty: always.
 
@@ -153,6 +154,7 @@ class Study(Keys):
         priority: Literal["urgent", "normal", "low"] = "normal",
         weight: float = 1.0,
         hours: str | Sequence[str] = (),
+        device: Literal["auto", "cpu", "gpu"] = "auto",
     ) -> None:
         super().__init__(sys._getframe(1).f_code.co_filename, name)
         self.position = next(_POSITIONS)
@@ -187,6 +189,7 @@ class Study(Keys):
             "priority": self._one_of("priority", priority, PRIORITIES),
             "weight": self._weight(weight),
             "hours": self._hours(hours),
+            "device": self._one_of("device", device, ("auto", "cpu", "gpu")),
         }
 
     def __repr__(self) -> str:

@@ -16,6 +16,7 @@ import pytest
 from smallhours import rules
 from smallhours.backends.base import Backend
 from smallhours.backends.local import LocalLauncher
+from smallhours.backends.places import Places
 from smallhours.backends.process import ProcessBackend
 from smallhours.backends.simulated import SimulatedBackend
 from smallhours.backends.workload import Dies, Hangs, NeverStarts, Raises, Script, Trouble
@@ -189,7 +190,7 @@ class ProcessBench(Bench):
             LocalLauncher(),
             studies=studies,
             clock=SystemClock(),
-            slots=2,
+            places=lambda: Places(2, packed=False),
             environment=dict(os.environ),
         )
         self.backend = self.process

@@ -248,7 +248,7 @@ class Engine:
 
     @property
     def pipe(self) -> Path:
-        return Path(self.mps.client_environment(CARD.name, None)["CUDA_MPS_PIPE_DIRECTORY"])
+        return Path(self.mps.environment(CARD.name, None)["CUDA_MPS_PIPE_DIRECTORY"])
 
     def look(self, *, busy: bool = False, mode: MpsMode = "auto") -> None:
         self.mps.look([CARD], [CARD.name] if busy else [], mode)
@@ -295,8 +295,10 @@ def test_a_card_is_shared_and_given_back(engine: Engine) -> None:
         assert not engine.mps.state(CARD.name).ready
         await until(lambda: engine.phase == "on")
         assert engine.mps.state(CARD.name).ready
-        environment = engine.mps.client_environment(CARD.name, 3 * GIB + 5)
-        assert environment["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] == "0=3072M"
+        environment = engine.mps.environment(CARD.name, 3 * GIB + 5)
+        assert (
+            environment["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] == "0=3584M"
+        )  # what torch does not count has room, too
         assert set(environment) == {
             "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT",
             "CUDA_MPS_PIPE_DIRECTORY",
@@ -326,7 +328,7 @@ def test_the_cpu_is_never_shared(engine: Engine) -> None:
         cpu = Device(name="cpu", kind="cpu", label="CPU", total_bytes=None)
         engine.mps.look([cpu], [], "on")
         assert engine.mps.state("cpu").ready
-        assert engine.mps.client_environment("cpu", None) == {}
+        assert engine.mps.environment("cpu", None) == {}
 
     play(engine, scene)
 
@@ -516,10 +518,16 @@ def test_the_engine_shares_the_cards_that_it_sees_as_the_settings_say(
 
         def ticked(phase: str) -> bool:
             clock.now += 1.0
-            around.tick({})
+            around.devices.look()
+            seen = around.devices_seen({}, ())
+            cards = [device for device in seen.devices if device.name == CARD.name]
+            starting = around.mps.state(CARD.name).phase == "starting"
+            assert [card.closed for card in cards] in ([], ["sharing" if starting else None])
             return around.mps.state(CARD.name).phase == phase
 
         await until(lambda: ticked("on"))
+        seen = around.devices_seen({}, [])
+        assert (seen.devices[0].closed, seen.sharing) == (None, "mps")
         file.write_text("mps = 'off'")
         assert around.settings_changed()
         await until(lambda: ticked("off"))

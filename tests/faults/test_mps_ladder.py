@@ -14,8 +14,9 @@ import pytest
 from fakes.core import make_spec
 from fakes.mps import CONNECT, FakeMps, until
 from smallhours import rules
-from smallhours.backends.base import Sharing
+from smallhours.backends.base import NothingShared, Sharing
 from smallhours.backends.local import LocalLauncher
+from smallhours.backends.places import Places
 from smallhours.backends.process import ProcessBackend
 from smallhours.clock import SystemClock
 from smallhours.core import events as e
@@ -60,16 +61,15 @@ class Night:
         self.mps = Mps(fake.session, SystemClock(), environment=fake.environment, ours=fake.ours)
         self.events: list[e.Event] = []
 
-    def backend(self, sharing: Sharing | None) -> ProcessBackend:
-        environment = {**os.environ, **self.mps.client_environment(CARD.name, None)}
+    def backend(self, sharing: Sharing) -> ProcessBackend:
         return ProcessBackend(
             self.home,
             self.fake.session,
             LocalLauncher(),
             studies={1: self._study()},
             clock=SystemClock(),
-            slots=1,
-            environment=environment,
+            places=lambda: Places(1, packed=False, gpus=1),
+            environment=dict(os.environ),
             sharing=sharing,
         )
 
@@ -95,14 +95,16 @@ class Night:
         """Start MPS; return where clients find it."""
         self.mps.look([CARD], [], "auto")
         await until(lambda: self.mps.state(CARD.name).phase == "on")
-        return Path(self.mps.client_environment(CARD.name, None)["CUDA_MPS_PIPE_DIRECTORY"])
+        return Path(self.mps.environment(CARD.name, None)["CUDA_MPS_PIPE_DIRECTORY"])
 
     async def kill(self, backend: ProcessBackend) -> None:
         """Run a trial until it uses the card, then signal it until it is gone."""
         await backend.open(self.events.append)
         backend.wake()
         await until(lambda: self.has(e.BackendReady))
-        backend.start(Start(key=KEY, params={"x": 1}, seed=0, resume=(), best_known=None))
+        backend.start(
+            Start(key=KEY, params={"x": 1}, seed=0, resume=(), best_known=None, device=CARD.name)
+        )
         await until(lambda: self.has(e.ReportArrived))
         backend.signal(KEY, "SIGTERM")
         backend.signal(KEY, "SIGKILL")
@@ -114,6 +116,13 @@ class Night:
     def pid(self) -> int:
         (started,) = [event for event in self.events if isinstance(event, e.ProcessStarted)]
         return started.pid
+
+
+class Unasked(NothingShared):
+    """Trials run under MPS, and are signalled at once."""
+
+    def __init__(self, mps: Mps) -> None:
+        self.environment = mps.environment  # type: ignore[method-assign]
 
 
 @pytest.fixture
@@ -129,7 +138,7 @@ def test_a_trial_that_is_killed_leaves_the_server_unharmed_where_it_is_asked_bef
 ) -> None:
     async def scene() -> None:
         pipe = await night.open()
-        backend = night.backend(night.mps if asked else None)
+        backend = night.backend(night.mps if asked else Unasked(night.mps))
         try:
             await night.kill(backend)
             await until(lambda: night.fake.clients(pipe) == set())

@@ -61,7 +61,6 @@ class Told:
         self._news = asyncio.Event()
         self.life = LauncherLife(
             self.launcher,
-            2,
             "/nowhere",
             ready=lambda: self._say("ready"),
             rested=lambda: self._say("rested"),
@@ -83,7 +82,7 @@ class Told:
             await asyncio.sleep(0)
 
     async def awake(self) -> None:
-        self.life.wake()
+        self.life.wake(2)
         self.launcher.ready()
         await self.until(1)
 
@@ -96,7 +95,7 @@ def test_a_launcher_that_cannot_be_let_go_is_lost() -> None:
         told.life.rest()
         await told.until(2)
         told.life.rest()
-        told.life.wake()
+        told.life.wake(2)
         await told.until(2)
         assert told.words == ["ready", "lost: OSError: stuck"]
         assert told.life.lost
@@ -141,10 +140,10 @@ def test_what_dies_while_it_is_let_go_is_no_loss() -> None:
 def test_the_engine_goes_on_while_it_is_let_go_and_a_late_word_is_not_heard() -> None:
     async def scene() -> None:
         told = Told()
-        told.life.wake()
+        told.life.wake(2)
         told.launcher.may_close.clear()
         told.life.rest()
-        told.life.wake()
+        told.life.wake(2)
         told.launcher.ready()
         for _ in range(10):
             await asyncio.sleep(0)
@@ -162,14 +161,14 @@ def test_closing_waits_for_what_is_being_let_go_and_nothing_is_told_any_more() -
         await told.awake()
         told.launcher.may_close.clear()
         told.life.rest()
-        told.life.wake()
+        told.life.wake(2)
         closing = asyncio.create_task(told.life.close())
         for _ in range(10):
             await asyncio.sleep(0)
         assert not closing.done()
         told.launcher.may_close.set()
         await closing
-        told.life.wake()
+        told.life.wake(2)
         assert told.words == ["ready"]
         assert told.launcher.called == ["open", "close", "close"]
 

@@ -88,7 +88,7 @@ def test_the_users_directory_is_filled_in_for_a_command(
     ("text", "key", "words"),
     [
         ("slot = 2", "slot", "there is no such key; did you mean 'slots'?"),
-        ("xyzzy = 2", "xyzzy", '"slots" or "mps" or "quiet" or "yield" or "storage" or "hooks"'),
+        ("xyzzy = 2", "xyzzy", '"slots" or "mps" or "devices" or "quiet" or "yield" or "storage"'),
         ("on_event = 'x'", "on_event", "it belongs under [hooks]"),
         ("[hooks]\nslots = 2", "hooks.slots", "it belongs above all tables"),
         ("[storage]\nto = 'x'", "storage.to", "it belongs under [yield]"),

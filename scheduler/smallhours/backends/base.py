@@ -17,6 +17,15 @@ Post = Callable[[Event], None]
 class Sharing(Protocol):
     """What processes of attempts share beyond themselves, and could spoil for each other."""
 
+    def environment(self, device: str, memory_bytes: int | None) -> dict[str, str]:
+        """Return what an attempt on a device needs in its environment to share it.
+
+        Args:
+            device: The device's name.
+            memory_bytes: The most that torch may take of it; None: no limit.
+        """
+        ...
+
     def before_signal(self, pid: int, then: Callable[[], None]) -> None:
         """Free what a process and those of its session hold, then go on.
 
@@ -33,6 +42,10 @@ class Sharing(Protocol):
 
 class NothingShared:
     """Processes that share nothing (see `Sharing`)."""
+
+    def environment(self, device: str, memory_bytes: int | None) -> dict[str, str]:
+        """Return nothing."""
+        return {}
 
     def before_signal(self, pid: int, then: Callable[[], None]) -> None:
         """Go on at once."""

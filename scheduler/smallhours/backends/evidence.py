@@ -56,6 +56,7 @@ def footprint_of(usage: Usage) -> Footprint:
     return Footprint(
         step_s=_short(usage.step_s),
         cores=_short(usage.cores),
+        wanted_cores=_short(usage.wanted),
         host_bytes=usage.host,
         host_source="pss" if usage.pss else "rss",
         gpus=tuple(GpuPeak(*gpu) for gpu in usage.gpus),

@@ -26,7 +26,6 @@ class LauncherLife:
     def __init__(
         self,
         launcher: Launcher,
-        slots: int,
         directory: str,
         *,
         ready: Callable[[], None],
@@ -38,7 +37,6 @@ class LauncherLife:
 
         Args:
             launcher: What is opened and closed.
-            slots: How many attempts may run at a time.
             directory: A private directory (short path) for the launcher.
             ready: Called when attempts can be started, after each `wake` and `renew`.
             rested: Called when all of the launcher is gone, after `rest`.
@@ -46,7 +44,7 @@ class LauncherLife:
             lost: Called once, with words, when the launcher can't go on.
         """
         self._launcher = launcher
-        self._slots = slots
+        self._slots = 0
         self._directory = directory
         self._tell_ready, self._tell_rested = ready, rested
         self._tell_returned, self._tell_lost = returned, lost
@@ -60,8 +58,13 @@ class LauncherLife:
         """Whether the launcher can't go on."""
         return self._state == "lost"
 
-    def wake(self) -> None:
-        """Start the launcher, unless it is there; once it is gone, where it is being let go."""
+    def wake(self, slots: int) -> None:
+        """Start the launcher, unless it is there; once it is gone, where it is being let go.
+
+        Args:
+            slots: How many attempts may run at a time.
+        """
+        self._slots = slots
         if self._state == "resting":
             self._wanted = True
         elif self._state == "asleep":
@@ -115,7 +118,7 @@ class LauncherLife:
         self._tell_rested()
         if self._wanted:
             self._wanted = False
-            self.wake()
+            self.wake(self._slots)
 
     def _ready(self) -> None:
         if self._state == "starting":

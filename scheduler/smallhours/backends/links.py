@@ -65,6 +65,8 @@ class Usage(_Message, frozen=True, tag="usage"):
 
     step_s: _Pace | None = None
     cores: _Pace | None = None
+    #: With the time in which it could have run and had no core.
+    wanted: _Pace | None = None
     host: _Amount | None = None
     #: `host` counts shared pages once instead of in full for every process.
     pss: bool = False

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import signal as signals
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from smallhours.backends import evidence, links
 from smallhours.backends.base import Launcher, NothingShared, Placed, Post, Sharing, SlotReturn
 from smallhours.backends.life import LauncherLife
 from smallhours.backends.links import Link, Message
+from smallhours.backends.places import Places
 from smallhours.backends.zygotes import Zygotes
 from smallhours.clock import Clock
 from smallhours.core import events as e
@@ -25,6 +26,7 @@ from smallhours.core.actions import Start, Stop
 from smallhours.core.model import Study
 from smallhours.core.trial import AttemptKey
 from smallhours.devices import host
+from smallhours.devices.base import CPU
 from smallhours.paths import Home
 from smallhours.worker import limits
 
@@ -68,7 +70,7 @@ class ProcessBackend:
         *,
         studies: Mapping[int, Study],
         clock: Clock,
-        slots: int,
+        places: Callable[[], Places],
         environment: Mapping[str, str],
         sharing: Sharing | None = None,
     ) -> None:
@@ -80,7 +82,7 @@ class ProcessBackend:
             launcher: Gives processes a place.
             studies: The studies by id, as the core knows them.
             clock: For the times of events.
-            slots: How many attempts may run at a time.
+            places: Says how many attempts may run at a time, and where; asked at each `wake`.
             environment: What processes of trials see as their environment.
             sharing: What is asked before a process is signalled; None: nothing.
         """
@@ -89,15 +91,14 @@ class ProcessBackend:
         self._launcher = launcher
         self._studies = studies
         self._clock = clock
-        self._slots = slots
         self._sharing: Sharing = sharing or NothingShared()
+        self._ask_places, self._places = places, places()
         self._zygotes = Zygotes(directory, home.root / "zygotes", environment)
         self._attempts: dict[AttemptKey, _Attempt] = {}
         self._server: asyncio.Server | None = None
         self._post: Post = _nobody
         self._life = LauncherLife(
             launcher,
-            slots,
             str(directory),
             ready=self._ready,
             rested=self._rested,
@@ -116,7 +117,8 @@ class ProcessBackend:
 
     def wake(self) -> None:
         """Start the launcher; see `Backend.wake`."""
-        self._life.wake()
+        self._places = self._ask_places()
+        self._life.wake(self._places.in_all)
 
     def renew(self) -> None:
         """Have the launcher begin afresh; see `Backend.renew`."""
@@ -168,10 +170,8 @@ class ProcessBackend:
     def dump_stack(self, key: AttemptKey) -> None:
         """Have the process write its stacks into ``fault.txt``."""
         attempt = self._attempts.get(key)
-        if attempt is not None and self._is_there(attempt):
-            assert attempt.pid is not None
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(attempt.pid, limits.DUMP_SIGNAL)
+        if attempt is not None:
+            self._send(attempt, limits.DUMP_SIGNAL, os.kill)
 
     def signal(self, key: AttemptKey, signal: Literal["SIGTERM", "SIGKILL"]) -> None:
         """Signal an attempt's process group; one that never spoke goes with its zygote."""
@@ -181,14 +181,16 @@ class ProcessBackend:
         _logger.warning("%s to %s (pid %s)", signal, key, attempt.pid)
         if attempt.pid is None:
             self._zygotes.kill(key.study)
-        elif self._is_there(attempt):
-            self._sharing.before_signal(attempt.pid, lambda: self._send(attempt, signal))
+        else:
+            send = partial(self._send, attempt, signals.Signals[signal], os.killpg)
+            self._sharing.before_signal(attempt.pid, send)
 
-    def _send(self, attempt: _Attempt, signal: Literal["SIGTERM", "SIGKILL"]) -> None:
-        if self._is_there(attempt):
-            assert attempt.pid is not None
+    def _send(self, attempt: _Attempt, number: int, kill: Callable[[int, int], None]) -> None:
+        """Send a signal, unless the pid is that of a later process by now."""
+        process = host.read_process(attempt.pid) if attempt.pid is not None else None
+        if process is not None and process.started == attempt.pid_started:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(attempt.pid, signals.Signals[signal])
+                kill(process.pid, number)
 
     def sample(self) -> dict[AttemptKey, e.ProcessSample]:
         """Sample the process trees of all attempts that run."""
@@ -202,6 +204,11 @@ class ProcessBackend:
                 resident_bytes=tree.resident_bytes, cpu_s=tree.cpu_s, state=tree.state
             )
         return samples
+
+    @property
+    def busy(self) -> set[str]:
+        """The devices of all attempts that were started and are not over."""
+        return {attempt.order.device for attempt in self._attempts.values()}
 
     def check(self) -> None:
         """Look whether what the launcher stands on still lives."""
@@ -221,7 +228,14 @@ class ProcessBackend:
     # --- what the launcher says ------------------------------------------------------------
 
     def _ready(self) -> None:
-        self._post(e.BackendReady(at=self._clock.mono(), device="cpu", slots=self._slots))
+        self._post(
+            e.BackendReady(
+                at=self._clock.mono(),
+                device=CPU,
+                slots=self._places.cpu,
+                packed=self._places.packed,
+            )
+        )
 
     def _rested(self) -> None:
         self._post(e.BackendClosed(at=self._clock.mono()))
@@ -354,12 +368,6 @@ class ProcessBackend:
     def _snapshot(self, study: int) -> Path:
         return self._home.snapshots / self._studies[study].snapshot
 
-    def _is_there(self, attempt: _Attempt) -> bool:
-        """Whether the pid is still that of the attempt's process, and not of a later one."""
-        assert attempt.pid is not None
-        process = host.read_process(attempt.pid)
-        return process is not None and process.started == attempt.pid_started
-
     def _order(self, order: Start, study: Study, attempt_dir: Path) -> dict[str, Any]:
         spec, key = study.spec, order.key
         return {
@@ -371,8 +379,8 @@ class ProcessBackend:
             "metric": spec.metric,
             "goal": spec.goal.value,
             "score": spec.score.value,
-            "device": "cpu",
-            "threads": max(1, host.cores() // self._slots),
+            "device": "cpu" if order.device == CPU else "cuda",
+            "threads": self._places.threads(order.device),
             "home": str(self._home.root),
             "trial_dir": str(self._home.trial(key.study, key.trial)),
             "attempt_dir": str(attempt_dir),
@@ -380,15 +388,10 @@ class ProcessBackend:
             "resume": [{"step": point.step, "path": point.path} for point in order.resume],
             "checkpoint_every_s": spec.checkpoint_every_s,
             "best_known": order.best_known,
-            "memory_bytes": None,
+            "memory_bytes": order.memory_bytes,
+            "environment": self._places.environment(order.device)
+            | self._sharing.environment(order.device, order.memory_bytes),
         }
-
-
-def remove_checkpoint(home: Home, path: str) -> None:
-    """Delete a checkpoint's directory."""
-    target = (home.root / path).resolve()
-    if target.is_relative_to(home.trials.resolve()):
-        shutil.rmtree(target, ignore_errors=True)
 
 
 def _nobody(event: e.Event) -> None:

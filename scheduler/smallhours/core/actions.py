@@ -110,6 +110,10 @@ class Start:
     resume: tuple[ResumePoint, ...]
     #: The study's best score when it starts; None: none yet.
     best_known: float | None
+    #: The UUID of a GPU, or ``cpu``.
+    device: str = "cpu"
+    #: The most that it may take of that device's memory; None: no cap.
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,9 @@ _LOADER_BUS_ERROR = re.compile(r"DataLoader worker \(pid \d+\) is killed by sign
 #: gave back what it held, so it need not be full any more.
 _SHARED_SHORT_BYTES = 64 * 2**20
 _SHARED_SHORT_SHARE = 0.1
+#: Xids that a program brings about by itself: an exception in a kernel, a page fault, and what the
+#: driver does after either ("Xid Errors", NVIDIA).
+_XIDS_OF_PROGRAMS = frozenset({13, 31, 43, 45})
 #: Intents that a run which finished meanwhile overrides: its result is whole and good.
 _OVERTAKEN = (r.RungCut, r.RuleCut, r.Budget, r.Interrupted, r.Paused)
 
@@ -110,7 +113,7 @@ def for_search(study: Study, trial: Trial) -> tuple[Outcome, float | None, int |
             return "complete", trial.score(study.spec), step
         case r.RungCut() | r.RuleCut() | r.Budget() if last is not None:
             return "pruned", last, step
-        case r.Diverged() | r.GpuOom():
+        case r.Diverged() | r.GpuOom() | r.Refused(why="memory"):
             return "worst", None, None
         case _:
             return "fail", None, None
@@ -138,6 +141,8 @@ def _reason(
         return _completed(trial)
     if intent is not None:
         return _with_evidence(intent, trial, exit_)
+    if (fault := _gpu_fault(trial, exit_, surroundings)) is not None:
+        return fault
     if exit_.note is not None:
         return _from_note(study, exit_.note, exit_, surroundings)
     if exit_.lost_parent is not None and not exit_.zygote_died:
@@ -162,6 +167,18 @@ def _reason(
         stderr=exit_.stderr,
         fault=exit_.fault,
     )
+
+
+def _gpu_fault(trial: Trial, exit_: ProcessExited, surroundings: Surroundings) -> r.GpuFault | None:
+    """Return the reason where the driver told of a fault that no program brings about by itself."""
+    xid = surroundings.xid
+    told = exit_.note is not None and "CUDA" in exit_.note.message
+    if xid is None or xid in _XIDS_OF_PROGRAMS or not (told or exit_.signal or exit_.exit_code):
+        return None
+    assert trial.live is not None
+    pids = (trial.live.pid, *(neighbour.pid for neighbour in surroundings.neighbours))
+    known = tuple(pid for pid in pids if pid is not None)
+    return r.GpuFault(xid=xid, device=surroundings.device, processes=known)
 
 
 def _with_evidence(intent: r.Reason, trial: Trial, exit_: ProcessExited) -> r.Reason:

@@ -9,11 +9,13 @@ from smallhours.core import facts as f
 from smallhours.core.ladder import Ladders
 from smallhours.core.model import Study, Trial, fingerprint
 from smallhours.core.night import Night
+from smallhours.core.placement import Placement
 from smallhours.core.reasons import (
     Budget,
     Crash,
     Diverged,
     Failure,
+    GpuOom,
     Paused,
     Reason,
     RuleCut,
@@ -33,7 +35,7 @@ class Desk:
     def __init__(self, rule_factory: RuleFactory) -> None:
         self.state = State(rule_factory)
         self.ladders = Ladders()
-        self.night = Night(self.state, Shares(), asked={})
+        self.night = Night(self.state, Shares(), asked={}, placement=Placement(self.state))
         #: What is to be done about the event at hand, in order.
         self.out: list[a.Action] = []
         self._opened: set[int] = set()
@@ -110,7 +112,8 @@ class Desk:
         """File the end of an attempt, tell the search, and see what it means for the study."""
         assert trial.live is not None
         key, score = trial.live.key, trial.score(study.spec)
-        footprint = self.night.footprints.pop(key, None)
+        placement = self.night.placement
+        footprint = placement.footprint_of(key, self.night.footprints.pop(key, None))
         self.record(
             f.AttemptEnded(
                 **key._asdict(),
@@ -124,6 +127,10 @@ class Desk:
             ),
             at,
         )
+        reason = sentence.reason
+        short = reason.wanted_bytes if isinstance(reason, GpuOom) else None
+        for fact in placement.ended(key, at, footprint, short_of=short):
+            self.record(fact, at)
         self.ladders.forget(key)
         if sentence.then == "over" and trial.role is not Role.CONFIRMATION:
             outcome, value, step = classify.for_search(study, trial)
@@ -132,6 +139,18 @@ class Desk:
             )
         self._halt_on_failures(study, sentence.reason, at)
         self.close_if_over(study)
+
+    def end_unstarted(self, study: Study, trial: Trial, reason: Reason, at: float) -> None:
+        """End a trial that waits: the refusal to start it is an attempt of its own."""
+        fact = f.AttemptStarted(
+            study=study.id,
+            trial=trial.number,
+            attempt=trial.attempts + 1,
+            device="",
+            resume_step=0,
+        )
+        self.record(fact, at)
+        self.end(study, trial, classify.Sentence(reason, "over"), at, seconds=0.0)
 
     def _halt_on_failures(self, study: Study, reason: Reason, at: float) -> None:
         if tag(reason) == "disk":

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from smallhours.core.footprint import Footprint
 from smallhours.core.reasons import InterruptCause
+from smallhours.core.seen import DevicesSeen
 from smallhours.core.settings import Settings
 from smallhours.core.spec import Dimension, Params, Priority, StudySpec
 from smallhours.core.storage import Holding
@@ -68,7 +69,10 @@ class BackendReady:
 
     at: float
     device: str
+    #: How many trials may run at a time on the CPU.
     slots: int
+    #: As many of them are used as pay, by what trials are measured to need; else all.
+    packed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,9 +375,10 @@ class Tick:
 
 
 Event: TypeAlias = (
-    EngineStarted | SettingsRead | CheckpointsFound | BackendReady | BackendClosed | BackendLost
-    | StudySubmitted | ReleaseRequested | PauseRequested | MoveRequested | YieldRequested
-    | DeadlineRequested | ArchiveRequested | CancelRequested | RequestRefused | ShutdownRequested
+    EngineStarted | SettingsRead | CheckpointsFound | DevicesSeen | BackendReady | BackendClosed
+    | BackendLost | StudySubmitted | ReleaseRequested | PauseRequested | MoveRequested
+    | YieldRequested | DeadlineRequested | ArchiveRequested | CancelRequested | RequestRefused
+    | ShutdownRequested
     | Suggested | SuggestFailed | ProcessStarted | StateRestored | ReportArrived
     | CheckpointWritten | FootprintMeasured | StopNoticed | ProcessExited | Tick
 )  # fmt: skip

@@ -83,7 +83,7 @@ class StudyHalted(_Fact, frozen=True, kw_only=True, tag="study_halted"):
     """The study starts nothing until it is released."""
 
     study: int
-    cause: Literal["same_failure", "disk", "search_failed"]
+    cause: Literal["same_failure", "disk", "search_failed", "no_device", "space_exhausted"]
     sentence: str
 
 
@@ -169,6 +169,14 @@ class TrialCreated(_Fact, frozen=True, kw_only=True, tag="trial_created"):
     attrs: dict[str, Any] = {}
 
 
+class Prediction(msgspec.Struct, frozen=True, array_like=True):
+    """What a trial was predicted to take of its device's memory."""
+
+    expected_bytes: int
+    #: It was promised so much.
+    upper_bytes: int
+
+
 class AttemptStarted(_Fact, frozen=True, kw_only=True, tag="attempt_started"):
     """A place was given to a trial."""
 
@@ -178,6 +186,10 @@ class AttemptStarted(_Fact, frozen=True, kw_only=True, tag="attempt_started"):
     device: str
     #: The step it goes on from; 0: from the beginning.
     resume_step: int
+    #: What it was predicted to take of the device's memory; None: nobody knew.
+    predicted: Prediction | None = None
+    #: It is watched alone for a few steps, to learn what its study needs.
+    probe: bool = False
 
 
 class AttemptRunning(_Fact, frozen=True, kw_only=True, tag="attempt_running"):
@@ -265,6 +277,35 @@ class AttemptEnded(_Fact, frozen=True, kw_only=True, tag="attempt_ended"):
     footprint: Footprint | None = None
 
 
+class LoadLearned(_Fact, frozen=True, kw_only=True, tag="load_learned"):
+    """What is known of a study's trials on their kind of device after one more has ended there.
+
+    Later sessions begin with it (`packing.load` says what the figures mean).
+    """
+
+    study: int
+    trial: int
+    #: How the device was shared.
+    sharing: Literal["time_slicing", "mps", "cores"]
+    busy: float | None
+    log_weight: float | None
+    weight_sd: float | None
+    #: Logarithm of the seconds that a step takes the trial alone; None: not timed.
+    log_step_s: float | None
+    #: It was timed alone, not told from its pace beside others.
+    timed_alone: bool
+
+
+class CapLearned(_Fact, frozen=True, kw_only=True, tag="cap_learned"):
+    """How much a device was found to bear."""
+
+    device: str
+    #: The device's trials together may ask for so much compute; None: nothing did harm yet.
+    cap: float | None
+    #: So much was seen to do no harm.
+    proven: float
+
+
 class RequestAnswered(_Fact, frozen=True, kw_only=True, tag="request_answered"):
     """A request from the inbox was carried out or refused."""
 
@@ -279,12 +320,21 @@ Fact: TypeAlias = (
     SessionStarted | SessionEnded | StudyAdded | StudyAmended | StudyRetired | StudyEnded
     | StudyHalted | StudyPaused | StudyReleased | StudyMoved | StudyArchived | StudyRemoved
     | Yielded | YieldEnded | DeadlineSet | TrialCreated | AttemptStarted | AttemptRunning | Restored
-    | Reported | CheckpointSaved | CheckpointRemoved | Intended | AttemptEnded | RequestAnswered
+    | Reported | CheckpointSaved | CheckpointRemoved | Intended | AttemptEnded | LoadLearned
+    | CapLearned | RequestAnswered
 )  # fmt: skip
 
 #: Facts that may wait a moment for the next commit. They say what happened, not what was decided:
 #: should they be lost with the engine, the attempt counts as interrupted, and nobody was told more.
-LAZY = (Reported, AttemptRunning, Restored, CheckpointRemoved, AttemptEnded)
+LAZY = (
+    Reported,
+    AttemptRunning,
+    Restored,
+    CheckpointRemoved,
+    AttemptEnded,
+    LoadLearned,
+    CapLearned,
+)
 
 _AttemptFact: TypeAlias = (
     AttemptStarted

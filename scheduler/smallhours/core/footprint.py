@@ -24,6 +24,8 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     step_s: float | None = None
     #: CPU seconds of the tree per second of wall time, from its first report on.
     cores: float | None = None
+    #: With the time in which it could have run and was given no core.
+    wanted_cores: float | None = None
     #: The most host memory that the tree held.
     host_bytes: int | None = None
     #: ``pss``: shared pages are divided among those who share them, so each counts once; ``rss``:
@@ -34,6 +36,9 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gpus: tuple[GpuPeak, ...] = ()
     #: What its process holds of a GPU beside torch's allocator (CUDA's context, libraries).
     context_bytes: int | None = None
+    #: Where that comes from: what the driver says of the process, or what the whole card gained
+    #: while nothing else was on it.
+    gpu_source: Literal["processes", "card delta"] | None = None
 
     @property
     def gpu_bytes(self) -> int | None:
@@ -63,10 +68,12 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return Footprint(
             step_s=before.step_s if self.step_s is None else self.step_s,
             cores=before.cores if self.cores is None else self.cores,
+            wanted_cores=before.wanted_cores if self.wanted_cores is None else self.wanted_cores,
             host_bytes=host,
             host_source=source,
             gpus=tuple(peaks[index] for index in sorted(peaks)),
             context_bytes=(
                 before.context_bytes if self.context_bytes is None else self.context_bytes
             ),
+            gpu_source=self.gpu_source or before.gpu_source,
         )

@@ -96,7 +96,7 @@ def _lay_out_living(
     night: Night, rests: dict[int, _Rest], within_s: float | None
 ) -> list[float] | None:
     """Return when each slot will be free, in seconds from now; None: of none it is known."""
-    free = [0.0] * max(0, night.slots - len(night.state.live))
+    free = [0.0] * max(0, night.at_a_time - len(night.state.live))
     for key, trial in night.state.live.items():
         study = night.state.studies[key.study]
         left = estimates.expected_left_s(study, trial, night.at)

@@ -51,7 +51,7 @@ def gate_of_running(study: Study, night: Night) -> Gate:
     if study.standing.windows:
         left = hours.open_left_s(study.standing.windows, week_minute)
         found.append(Gate(left, Why.HOURS, Why.TOO_LATE_HOURS))
-    quiet = night.settings.quiet.get(night.device or "cpu", ())
+    quiet = night.settings.quiet.get(night.placement.kind_of(study) or "cpu", ())
     until_quiet = hours.until_open_s(quiet, week_minute)
     if until_quiet is not None:
         found.append(Gate(until_quiet, Why.QUIET, Why.TOO_LATE_HOURS))

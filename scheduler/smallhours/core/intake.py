@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from smallhours.core import classify, submission
 from smallhours.core import events as e
 from smallhours.core import facts as f
+from smallhours.core import submission
 from smallhours.core.desk import Desk
 from smallhours.core.model import Study, Trial
 from smallhours.core.reasons import Cancelled
@@ -115,8 +115,4 @@ class Intake:
             if not isinstance(trial.live.intent, Cancelled):
                 self._desk.intend(trial, reason, at, how="checkpoint", why="cancelled")
             return
-        # It waits: the refusal to start it is an attempt of its own.
-        attempt = trial.attempts + 1
-        ids = {"study": study.id, "trial": trial.number, "attempt": attempt}
-        self._desk.record(f.AttemptStarted(**ids, device="", resume_step=0), at)
-        self._desk.end(study, trial, classify.Sentence(reason, "over"), at, seconds=0.0)
+        self._desk.end_unstarted(study, trial, reason, at)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal, assert_never
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, TypeVar, assert_never
 
 from smallhours.core import actions as a
 from smallhours.core import classify, guards
@@ -11,12 +12,13 @@ from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core.desk import Desk, why_stopped
 from smallhours.core.intake import Intake
+from smallhours.core.items import Waiter
 from smallhours.core.model import Trial
 from smallhours.core.night import Asked, Night
-from smallhours.core.queue import Waiter
 from smallhours.core.reasons import Hung, InterruptCause, Reason
 from smallhours.core.rule import RuleFactory
 from smallhours.core.scheduling import Scheduler
+from smallhours.core.seen import DevicesSeen, FaultSeen
 from smallhours.core.shortage import Neighbour, Surroundings
 from smallhours.core.spec import stored
 from smallhours.core.standby import Standby
@@ -26,6 +28,9 @@ from smallhours.core.trial import Role
 from smallhours.core.waiting import Why
 from smallhours.core.watch import Watch
 from smallhours.core.wishes import Wishes
+
+_Told = TypeVar("_Told", e.ReportArrived, e.FootprintMeasured)
+_FAULTS_KEPT: Final = 64
 
 
 class Machine:
@@ -41,6 +46,8 @@ class Machine:
         self._storage = Storage()
         self._draining: InterruptCause | None = None
         self._finished = False
+        #: Faults of GPUs, as their driver told of them.
+        self._faults: deque[FaultSeen] = deque(maxlen=_FAULTS_KEPT)
 
     def handle(self, event: e.Event) -> list[a.Action]:
         """Take an event in and return what is to be done about it."""
@@ -49,8 +56,8 @@ class Machine:
         self.night.at = event.at
         match event:
             case e.ReportArrived():
-                self._report_arrived(event)
-                return self._desk.out
+                if not self._room_after(self._report_arrived, event):
+                    return self._desk.out
             case e.SettingsRead():
                 self.night.settings = event.settings
                 self._storage.budget_bytes = event.settings.checkpoint_bytes
@@ -60,8 +67,10 @@ class Machine:
                 self._keep_storage(event.at)
             case e.EngineStarted():
                 self._engine_started(event)
+            case DevicesSeen():
+                self._devices_seen(event)
             case e.BackendReady():
-                self._standby.ready(event.device, event.slots)
+                self._standby.ready(event.device, event.slots, packed=event.packed)
             case e.BackendClosed():
                 self._standby.closed()
             case e.BackendLost():
@@ -97,8 +106,8 @@ class Machine:
             case e.CheckpointWritten():
                 self._checkpoint_written(event)
             case e.FootprintMeasured():
-                self._footprint_measured(event)
-                return self._desk.out
+                if not self._room_after(self._footprint_measured, event):
+                    return self._desk.out
             case e.StopNoticed():
                 if event.key in self.state.live:
                     self._desk.ladders.noticed(event.key, event.at)
@@ -169,6 +178,11 @@ class Machine:
         if not (event.stay or event.before):
             self._standby.lift_old_deadline()
 
+    def _devices_seen(self, event: DevicesSeen) -> None:
+        self.night.placement.see(event)
+        self._faults.extend(event.faults)
+        self._scheduler.halt_without_device()
+
     def _tick(self, event: e.Tick) -> None:
         night = self.night
         night.available_bytes, night.total_bytes = event.available_bytes, event.total_bytes
@@ -206,6 +220,7 @@ class Machine:
         ids = key._asdict()
         fact = f.AttemptRunning(**ids, pid=event.pid, pid_started=event.pid_started)
         self._desk.record(fact, event.at)
+        self.night.placement.launched(key, event.at)
 
     def _state_restored(self, event: e.StateRestored) -> None:
         if event.key in self.state.live:
@@ -219,6 +234,13 @@ class Machine:
                 event.at,
             )
 
+    def _room_after(self, take: Callable[[_Told], None], event: _Told) -> bool:
+        """Take in what an attempt says; say whether something may be started for it."""
+        placement = self.night.placement
+        before = placement.changes
+        take(event)
+        return placement.changes != before
+
     def _report_arrived(self, event: e.ReportArrived) -> None:
         key, at = event.key, event.at
         trial = self.state.live.get(key)
@@ -229,6 +251,7 @@ class Machine:
         metrics = {name: stored(value) for name, value in event.metrics.items()}
         fact = f.Reported(**key._asdict(), step=event.step, metrics=metrics)
         self._desk.record(fact, at)
+        undo = self.night.placement.reported(key, at, self.night.footprints.get(key))
         if live.intent is not None:
             return
         spec = study.spec
@@ -241,11 +264,14 @@ class Machine:
                 reason = guards.trial_time(spec, trial.seconds + at - live.started_at)
         if reason is not None:
             self._desk.intend(trial, reason, at, how="now", why=why_stopped(reason))
+        elif undo is not None:
+            self._desk.pause(trial, "packer", undo.why, at)
 
     def _footprint_measured(self, event: e.FootprintMeasured) -> None:
         if event.key in self.state.live:
             known = self.night.footprints
             known[event.key] = event.footprint.after(known.get(event.key))
+            self.night.placement.measured(event.key, event.footprint)
 
     def _checkpoint_written(self, event: e.CheckpointWritten) -> None:
         key, at = event.key, event.at
@@ -327,9 +353,21 @@ class Machine:
                     name=self.state.studies[key.study].name_of(key.trial),
                     pid=other.live.pid,
                     used_bytes=footprint.gpu_bytes if footprint is not None else None,
+                    predicted_bytes=_promised(other),
                 )
             )
-        return Surroundings(neighbours=tuple(neighbours))
+        live = trial.live
+        faults = [
+            fault.xid
+            for fault in self._faults
+            if fault.device in (None, live.device) and fault.at >= live.started_at
+        ]
+        return Surroundings(
+            predicted_bytes=_promised(trial),
+            neighbours=tuple(neighbours),
+            device=live.device,
+            xid=faults[-1] if faults else None,
+        )
 
     def finish_if_dry(self, at: float) -> list[a.Action]:
         """Leave if nothing is left to do; the caller has looked into the inbox just before."""
@@ -344,6 +382,11 @@ class Machine:
             self._desk.record(f.SessionEnded(session=self.state.session.session, cause=cause), at)
         self._desk.out.append(a.Finish(cause=cause))
         self._finished = True
+
+
+def _promised(trial: Trial) -> int | None:
+    """Return the bytes of its device's memory that a trial was promised; None: nobody knew."""
+    return None if trial.predicted is None else trial.predicted.upper_bytes
 
 
 def _cause_of_death(before: f.SessionStarted | None, event: e.EngineStarted) -> InterruptCause:

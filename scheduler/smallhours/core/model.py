@@ -91,6 +91,8 @@ class Trial:
     seconds: float = 0.0
     #: Run it while nothing else runs (it ran out of memory beside others).
     alone: bool = False
+    #: What its latest attempt was predicted to take of its device; None: nobody knew.
+    predicted: f.Prediction | None = None
     live: Live | None = None
 
     def move(self, to: TrialState) -> None:
@@ -195,6 +197,11 @@ class Study:
     peak_bytes: int = 0
     #: What its trials were measured to need, by number (paces of the latest attempt, peaks of all).
     footprints: dict[int, Footprint] = field(default_factory=dict)
+    #: What was learned on devices: the latest by kind of sharing, and of each trial.
+    learned: dict[str, f.LoadLearned] = field(default_factory=dict)
+    timed: dict[int, f.LoadLearned] = field(default_factory=dict)
+    #: Configurations that were refused since one was taken.
+    refused: int = 0
     #: Seconds a step took in its latest attempts, their start included.
     paces: deque[float] = field(default_factory=lambda: deque(maxlen=_PACES_KEPT))
     #: Whether a trial of it ever saved a checkpoint.

@@ -6,7 +6,7 @@ from smallhours.core.gates import gate, too_late
 from smallhours.core.model import Study, Trial
 from smallhours.core.night import Night
 from smallhours.core.queue import has_work
-from smallhours.core.spec import Priority
+from smallhours.core.spec import DeviceKind, Priority
 
 #: A trial that would lose more seconds of work than this is not taken off: one without checkpoints.
 MOST_LOST_S = 600.0
@@ -19,16 +19,44 @@ def victims(night: Night) -> list[Trial]:
     """
     if night.backend != "ready" or night.worn:
         return []
-    lack = sum(_places_wanted(study, night) for study in night.state.studies.values())
-    if not lack:
-        return []
-    live = list(night.state.live.values())
+    urgent: dict[DeviceKind, int] = {}
+    for study in night.state.studies.values():
+        wanted, kind = _places_wanted(study, night), night.placement.kind_of(study)
+        if wanted and kind is not None:
+            urgent[kind] = urgent.get(kind, 0) + wanted
+    found = []
+    for kind, lack in urgent.items():
+        packed = night.placement.packs(kind)
+        found += _one_of_packed(kind, night) if packed else _of_fixed_places(lack, night)
+    return found
+
+
+def _of_fixed_places(lack: int, night: Night) -> list[Trial]:
+    live = night.on_fixed_places
     leaving = sum(trial.live is not None and trial.live.intent is not None for trial in live)
     free = 0 if any(trial.alone for trial in live) else max(0, night.places)
     lack = min(lack, night.slots) - free - leaving
-    able = [trial for trial in live if _may_be_paused(trial, night)]
-    able.sort(key=lambda trial: (-_rank(trial, night), lost_s(trial, night)))
-    return able[: max(0, lack)]
+    return _cheapest_first(live, night)[: max(0, lack)]
+
+
+def _one_of_packed(kind: DeviceKind, night: Night) -> list[Trial]:
+    """Return the trial to take off for an urgent one that its packer found no place for.
+
+    One at a time: what an urgent trial needs shows when the one before has left.
+    """
+    live = night.placement.on(kind)
+    studies = night.state.studies.values()
+    urgent = [study.id for study in studies if _places_wanted(study, night)]
+    if not any(night.placement.lacks_room(kind, study) for study in urgent):
+        return []
+    if any(trial.live is not None and trial.live.intent is not None for trial in live):
+        return []
+    return _cheapest_first(live, night)[:1]
+
+
+def _cheapest_first(trials: list[Trial], night: Night) -> list[Trial]:
+    able = [trial for trial in trials if _may_be_paused(trial, night)]
+    return sorted(able, key=lambda trial: (-_rank(trial, night), lost_s(trial, night)))
 
 
 def lost_s(trial: Trial, night: Night) -> float:

@@ -4,63 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from smallhours.core import estimates
 from smallhours.core.gates import Gate, gate, too_late
 from smallhours.core.guards import reserve_bytes, study_time
-from smallhours.core.model import Study, Trial
+from smallhours.core.items import (
+    AskForTrial,
+    Candidate,
+    CreateBaseline,
+    CreateConfirmations,
+    EndStudy,
+    Item,
+    StartWaiting,
+    Waiter,
+)
+from smallhours.core.model import Study
 from smallhours.core.night import ASK_PATIENCE_S, Night
+from smallhours.core.offers import Offers
 from smallhours.core.reasons import Completed
+from smallhours.core.shortfall import memory_for
 from smallhours.core.waiting import Why
 
 #: A trial that waits for more room than is free holds up those behind it only once it has waited
 #: this long, unless they are known to end before it could start.
 _PATIENCE_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class StartWaiting:
-    """Give the place to a trial that waits."""
-
-    study: Study
-    trial: Trial
-
-
-@dataclass(frozen=True, slots=True)
-class CreateBaseline:
-    """Create the study's baseline."""
-
-    study: Study
-
-
-@dataclass(frozen=True, slots=True)
-class AskForTrial:
-    """Ask the study's search for a configuration."""
-
-    study: Study
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class CreateConfirmations:
-    """Repeat a trial's configuration on fresh seeds."""
-
-    study: Study
-    of: Trial
-
-
-@dataclass(frozen=True, slots=True)
-class EndStudy:
-    """Nothing is left to do for the study."""
-
-    study: Study
-
-
-Item: TypeAlias = StartWaiting | CreateBaseline | AskForTrial | CreateConfirmations | EndStudy
-
-#: A study and the number of a trial that waits; None: its next trial, which does not exist yet.
-Waiter: TypeAlias = tuple[int, int | None]
 
 
 @dataclass(slots=True)
@@ -110,28 +77,42 @@ def next_item(night: Night, held_since: dict[Waiter, float]) -> Plan:
         at_end = _at_the_end(study, night)
         if at_end is not None:
             return Plan(at_end, held_since=held_since)
-    if night.places <= 0:
+    if night.places <= 0 and not night.placement.packing:
         return Plan(held_since=held_since)
-    return _plan(studies, night, held_since)
+    return _plan(studies, night, held_since, choose=True)
 
 
 def waits(night: Night, held_since: dict[Waiter, float]) -> dict[Waiter, Why]:
     """Return why each trial waits that could not be started now."""
-    return _plan(in_order(night), night, held_since).waits
+    return _plan(in_order(night), night, held_since, choose=False).waits
 
 
-def _plan(studies: list[Study], night: Night, held_since: dict[Waiter, float]) -> Plan:
+def _plan(
+    studies: list[Study], night: Night, held_since: dict[Waiter, float], *, choose: bool
+) -> Plan:
+    """Return what to do next.
+
+    Args:
+        studies: In the order of the queue.
+        night: What is.
+        held_since: What the plan before said.
+        choose: Ask the packers too; else what they said last is taken for what they say.
+    """
     found = Plan(held_since={k: at for k, at in held_since.items() if _still_waits(k, night)})
     places = night.places
-    if any(trial.alone for trial in night.state.live.values()):
+    if any(trial.alone for trial in night.on_fixed_places):
         places = 0
     hold: _Hold | None = None
+    offers = Offers(night)
     for study in studies:
         if _time_is_up(study, night.at):
             continue
         until = gate(study, night)
         for candidate in _candidates(study, night):
-            why = _why_not(candidate, until, night, places, hold)
+            why = _shut(candidate, until, night)
+            if why is None and offers.take(candidate):
+                continue
+            why = why or _why_not(candidate, night, places, hold)
             # One that waits behind another that does has waited as long when its turn comes.
             if why in (Why.ALONE, Why.MEMORY) or (why is Why.MAKING_ROOM and candidate.alone):
                 since = found.held_since.setdefault(candidate.waiter, night.at)
@@ -141,6 +122,9 @@ def _plan(studies: list[Study], night: Night, held_since: dict[Waiter, float]) -
                 found.item = candidate.item
                 return found
             found.waits[candidate.waiter] = why
+    found.item = offers.choose() if choose else None
+    if found.item is None:
+        found.waits.update(offers.waits())
     return found
 
 
@@ -150,48 +134,30 @@ def _still_waits(waiter: Waiter, night: Night) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
-    study: Study
-    #: None: it does not exist yet.
-    trial: Trial | None
-    item: Item | None
-
-    @property
-    def waiter(self) -> Waiter:
-        return self.study.id, None if self.trial is None else self.trial.number
-
-    @property
-    def alone(self) -> bool:
-        return self.trial is not None and self.trial.alone
-
-
-@dataclass(frozen=True, slots=True)
 class _Hold:
     #: When there will be room for it; None: not known.
     room_at: float | None
     since: float
 
 
-def _candidates(study: Study, night: Night) -> Iterator[_Candidate]:
+def _candidates(study: Study, night: Night) -> Iterator[Candidate]:
     """Yield what of the study could be started, in order; those that exist come first."""
     for number in study.waiting:
         trial = study.trials[number]
-        yield _Candidate(study, trial, StartWaiting(study, trial))
+        yield Candidate(study, trial, StartWaiting(study, trial))
     asked = night.asked.get(study.id, {})
     if not study.trials:
-        yield _Candidate(study, None, CreateBaseline(study))
+        yield Candidate(study, None, CreateBaseline(study))
     elif study.searched + len(asked) < study.spec.trials:
         number = max(study.last_number, *asked) + 1 if asked else study.last_number + 1
         slow = any(night.at - asked_at >= ASK_PATIENCE_S for asked_at in asked.values())
-        yield _Candidate(study, None, None if slow else AskForTrial(study, number))
+        yield Candidate(study, None, None if slow else AskForTrial(study, number))
     elif asked:
-        yield _Candidate(study, None, None)
+        yield Candidate(study, None, None)
 
 
-def _why_not(
-    candidate: _Candidate, until: Gate, night: Night, places: int, hold: _Hold | None
-) -> Why | None:
-    """Say why a candidate can't be started now; None: it can."""
+def _shut(candidate: Candidate, until: Gate, night: Night) -> Why | None:
+    """Say why a candidate can't be started wherever there is room; None: it can."""
     study, trial = candidate.study, candidate.trial
     if until.open_s <= 0:
         return until.shut
@@ -200,18 +166,21 @@ def _why_not(
     late = too_late(study, trial, until, night)
     if late is not None:
         return late
-    if candidate.item is None:
-        return Why.ASKED
+    return Why.ASKED if candidate.item is None else None
+
+
+def _why_not(candidate: Candidate, night: Night, places: int, hold: _Hold | None) -> Why | None:
+    """Say why a candidate can't be started now on a device with fixed places; None: it can."""
     if hold is not None and not _fits_before(candidate, hold, night):
         return Why.MAKING_ROOM
     if candidate.alone:
-        return Why.ALONE if night.state.live or places < night.slots else None
+        return Why.ALONE if night.on_fixed_places or places < night.slots else None
     if places <= 0:
         return Why.FULL
-    return None if _memory_for(study, night) else Why.MEMORY
+    return None if memory_for(candidate.study, night) else Why.MEMORY
 
 
-def _fits_before(candidate: _Candidate, hold: _Hold, night: Night) -> bool:
+def _fits_before(candidate: Candidate, hold: _Hold, night: Night) -> bool:
     """Whether a trial may be started though one before it in the queue waits for room."""
     if night.at - hold.since < _PATIENCE_S:
         return True
@@ -221,14 +190,15 @@ def _fits_before(candidate: _Candidate, hold: _Hold, night: Night) -> bool:
     return night.at + needed <= hold.room_at
 
 
-def _room_at(candidate: _Candidate, night: Night) -> float | None:
+def _room_at(candidate: Candidate, night: Night) -> float | None:
     """Return when enough of what runs now will have ended; None: not known."""
     ends = []
-    for key, trial in night.state.live.items():
-        left = estimates.whole_s(night.state.studies[key.study], trial, night.at)
+    for trial in night.on_fixed_places:
+        study = night.state.studies[trial.study]
+        left = estimates.whole_s(study, trial, night.at)
         if left is None:
             return None
-        ends.append((night.at + left, night.state.studies[key.study].peak_bytes))
+        ends.append((night.at + left, study.peak_bytes))
     ends.sort()
     if candidate.alone or night.available_bytes is None:
         return ends[-1][0] if ends else night.at
@@ -257,13 +227,3 @@ def _at_the_end(study: Study, night: Night) -> Item | None:
 
 def _time_is_up(study: Study, at: float) -> bool:
     return study_time(study.spec, study.seconds_used(at)) is not None
-
-
-def _memory_for(study: Study, night: Night) -> bool:
-    """Whether one more trial of the study may start: what it has needed so far must be free.
-
-    With nothing running there is nothing to wait for: it is tried, and judged by what it does.
-    """
-    if night.available_bytes is None or not night.state.live:
-        return True
-    return night.available_bytes >= reserve_bytes(night.total_bytes) + study.peak_bytes

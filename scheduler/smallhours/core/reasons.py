@@ -140,6 +140,11 @@ class GpuOom(_Reason, frozen=True, kw_only=True, tag="gpu_oom"):
     fault: Literal["own", "neighbour", "unknown"]
     message: str = ""
 
+    @property
+    def wanted_bytes(self) -> int:
+        """What it held and wanted on top, as far as is known."""
+        return (self.own_peak_bytes or 0) + (self.requested_bytes or 0)
+
 
 OomKiller: TypeAlias = Literal["smallhours", "kernel", "python"]
 

@@ -9,9 +9,12 @@ from typing import assert_never
 from smallhours.core import actions as a
 from smallhours.core import events as e
 from smallhours.core import facts as f
-from smallhours.core import guards, preempt, queue
+from smallhours.core import guards, items, preempt, queue
 from smallhours.core.desk import Desk
+from smallhours.core.items import Item, Place, Waiter
 from smallhours.core.model import Study, Trial
+from smallhours.core.placement import prediction
+from smallhours.core.reasons import Refused
 from smallhours.core.trial import AttemptKey, Role
 from smallhours.core.waiting import Why
 
@@ -19,6 +22,8 @@ from smallhours.core.waiting import Why
 #: longer it is signalled, and killed, this long after the order.
 _ROOM_TERM_S = 2.0
 _ROOM_KILL_S = 3.0
+#: A study whose search proposes so many configurations in a row that can't be run is halted.
+_REFUSED_AT_MOST = 50
 
 
 def trial_seed(study_seed: int, purpose: str, number: int) -> int:
@@ -33,9 +38,9 @@ class Scheduler:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._night = desk.night
-        self._held_since: dict[queue.Waiter, float] = {}
+        self._held_since: dict[Waiter, float] = {}
         #: What `look_at_waits` saw last.
-        self._waits: dict[queue.Waiter, tuple[Why, float]] = {}
+        self._waits: dict[Waiter, tuple[Why, float]] = {}
 
     def fill(self) -> None:
         """Start, ask for, create and end whatever it is time for."""
@@ -43,6 +48,7 @@ class Scheduler:
         everything = night.state.studies.values()
         studies = [s for s in everything if s.living or queue.could_run(s, night)]
         night.shares.settle(studies, night.at)
+        night.placement.let_go(night.asked_lately)
         while True:
             plan = queue.next_item(night, self._held_since)
             self._held_since = plan.held_since
@@ -51,7 +57,7 @@ class Scheduler:
             self._do(plan.item)
         self._make_room()
 
-    def look_at_waits(self) -> Mapping[queue.Waiter, tuple[Why, float]]:
+    def look_at_waits(self) -> Mapping[Waiter, tuple[Why, float]]:
         """Return why each trial waits, and since when it was seen to (monotonic seconds)."""
         before, at = self._waits, self._night.at
         self._waits = {}
@@ -64,7 +70,8 @@ class Scheduler:
         """Create the trial that a search was asked for."""
         if not self._answered_ask(event.study, event.trial):
             return
-        study = self._night.state.studies[event.study]
+        study, placement = self._night.state.studies[event.study], self._night.placement
+        placement.let_go(self._night.asked_lately)
         if study.searched >= study.spec.trials:
             return  # fewer trials are wanted than when it was asked for
         self._desk.record(
@@ -79,6 +86,31 @@ class Scheduler:
             ),
             event.at,
         )
+        too_large = placement.too_large(study, event.params)
+        if too_large is not None:
+            self._refuse(study, study.trials[event.trial], *too_large)
+
+    def _refuse(self, study: Study, trial: Trial, needed: int, available: int) -> None:
+        """End a trial without a process: no device can hold it. The search is asked again."""
+        reason = Refused(why="memory", needed_bytes=needed, available_bytes=available)
+        self._desk.end_unstarted(study, trial, reason, self._night.at)
+        if study.refused >= _REFUSED_AT_MOST:
+            sentence = (
+                f"{study.refused} configurations in a row need more memory than any device has:"
+                " narrow the space"
+            )
+            self._desk.halt(study, "space_exhausted", sentence, self._night.at)
+
+    def halt_without_device(self) -> None:
+        """Halt the studies that no device here may run."""
+        for study in self._night.state.studies.values():
+            if study.active and self._night.placement.kind_of(study) is None:
+                wanted = "GPU" if study.spec.device == "gpu" else "CPU"
+                sentence = (
+                    f'{study.label} has device="{study.spec.device}", and there is no {wanted} that'
+                    " may be used: see smallhours doctor, then smallhours resume"
+                )
+                self._desk.halt(study, "no_device", sentence, self._night.at)
 
     def suggest_failed(self, event: e.SuggestFailed) -> None:
         """Halt a study whose search can't go on."""
@@ -109,30 +141,50 @@ class Scheduler:
                 at = night.at
                 self._desk.ladders.needed(live.key, at + _ROOM_TERM_S, at + _ROOM_KILL_S)
 
-    def _do(self, item: queue.Item) -> None:
+    def _do(self, item: Item) -> None:
+        night = self._night
         match item:
-            case queue.StartWaiting():
-                self._start(item.study, item.trial)
-            case queue.CreateBaseline():
+            case items.StartWaiting():
+                self._start(item.study, item.trial, item.place)
+            case items.CreateBaseline():
                 self._create_baseline(item.study)
-            case queue.AskForTrial():
-                self._night.asked.setdefault(item.study.id, {})[item.number] = self._night.at
+            case items.AskForTrial():
+                asked = item.study.id, item.number
+                night.asked.setdefault(item.study.id, {})[item.number] = night.at
+                if item.place is not None:
+                    kind, start, wish = item.place.kind, item.place.start, item.place.wish
+                    night.placement.keep(kind, asked, start, wish, night.at)
                 self._desk.out.append(a.Ask(study=item.study.id, trial=item.number))
-            case queue.CreateConfirmations():
+            case items.CreateConfirmations():
                 self._create_confirmations(item.study, item.of)
-            case queue.EndStudy():
+            case items.EndStudy():
                 self._end_study(item.study)
+            case items.TakeOff():
+                for pause in item.trials:
+                    trial = night.placement.trial(pause.key)
+                    if trial is not None:
+                        self._desk.pause(trial, "packer", pause.why, night.at)
             case _:
                 assert_never(item)
 
-    def _start(self, study: Study, trial: Trial) -> None:
+    def _start(self, study: Study, trial: Trial, place: Place | None) -> None:
         points = trial.resume_points()
         key = AttemptKey(study.id, trial.number, trial.attempts + 1)
         step = points[0].step if points else 0
+        placement, at = self._night.placement, self._night.at
+        device = self._night.device if place is None else place.start.card
         self._desk.record(
-            f.AttemptStarted(**key._asdict(), device=self._night.device, resume_step=step),
-            self._night.at,
+            f.AttemptStarted(
+                **key._asdict(),
+                device=device,
+                resume_step=step,
+                predicted=None if place is None else prediction(place.start.bound),
+                probe=place is not None and place.start.probe,
+            ),
+            at,
         )
+        if place is not None:
+            placement.started(place.kind, key, place.start, place.wish, at)
         if self._night.available_bytes is not None:  # as of the last tick: it will take its part
             self._night.available_bytes -= study.peak_bytes
         self._desk.out.append(
@@ -142,6 +194,10 @@ class Scheduler:
                 seed=trial.seed,
                 resume=tuple(a.ResumePoint(step=p.step, path=p.path) for p in points),
                 best_known=study.best_score,
+                device=device,
+                memory_bytes=(
+                    None if place is None else placement.memory_cap(place.kind, place.start)
+                ),
             )
         )
 

@@ -87,6 +87,9 @@ class Surroundings:
     #: What the trial was believed to need at most; None: nothing was believed.
     predicted_bytes: int | None = None
     neighbours: tuple[Neighbour, ...] = ()
+    device: str = ""
+    #: The latest fault of the card since the trial was started; None: none was told.
+    xid: int | None = None
 
 
 def is_shortage(type_: str, message: str, free_bytes: int | None) -> bool:

@@ -60,6 +60,10 @@ class Priority(StrEnum):
         return list(Priority).index(self)
 
 
+#: What trials run on.
+DeviceKind: TypeAlias = Literal["cpu", "gpu"]
+
+
 class Dimension(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One parameter of a search space."""
 
@@ -130,6 +134,8 @@ class StudySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     weight: float = 1.0
     #: When it may run, local time (`core.hours.parse`); empty: always.
     hours: tuple[str, ...] = ()
+    #: Where its trials run; ``auto``: on a GPU where there is one.
+    device: Literal["auto", "cpu", "gpu"] = "auto"
 
 
 #: Keys that may change when a study of the same name is added again.

@@ -26,10 +26,11 @@ class Standby:
         self._served = 0
         self.stay = False
 
-    def ready(self, device: str, slots: int) -> None:
+    def ready(self, device: str, slots: int, *, packed: bool) -> None:
         """It is up, or new."""
         self._night.backend, self._night.worn = "ready", False
         self._night.device, self._night.slots = device, slots
+        self._night.placement.pack_cpu(slots if packed else None)
         self._served = 0
 
     def closed(self) -> None:

@@ -18,6 +18,7 @@ from smallhours.core.reasons import (
     GpuOom,
     Interrupted,
     Reason,
+    Refused,
     tag,
 )
 from smallhours.core.rule import RuleFactory
@@ -38,6 +39,8 @@ class State:
         self.yielded: f.Yielded | None = None
         #: When all must be over; None: no such time.
         self.deadline: f.DeadlineSet | None = None
+        #: By device: its cap (None: nothing did harm yet), and the compute seen to do no harm.
+        self.caps: dict[str, tuple[float | None, float]] = {}
         #: Ids of requests that were answered: each is carried out once.
         self.answered: set[str] = set()
 
@@ -125,6 +128,11 @@ class State:
                     trial.move(TrialState.STOPPING)
             case f.AttemptEnded():
                 self._ended(fact)
+            case f.LoadLearned():
+                study = self.studies[fact.study]
+                study.learned[fact.sharing] = study.timed[fact.trial] = fact
+            case f.CapLearned():
+                self.caps[fact.device] = fact.cap, fact.proven
             case f.RequestAnswered():
                 self.answered.add(fact.request)
             case _:
@@ -199,7 +207,7 @@ class State:
         study, key = self.studies[fact.study], f.key_of(fact)
         trial = study.trials[fact.trial]
         trial.move(TrialState.STARTING)
-        trial.attempts = fact.attempt
+        trial.attempts, trial.predicted = fact.attempt, fact.predicted
         trial.live = Live(
             key=key,
             started_at=at,
@@ -264,6 +272,11 @@ class State:
 
     def _over(self, study: Study, trial: Trial, reason: Reason) -> None:
         completed = isinstance(reason, Completed)
+        if isinstance(reason, Refused):
+            study.searched -= 1  # it is no answer to anything
+            study.refused += 1
+        else:
+            study.refused = 0
         if trial.role is Role.CONFIRMATION:
             return
         study.rule.close(trial.number, trial.curve, completed=completed)

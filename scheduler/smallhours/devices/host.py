@@ -183,10 +183,3 @@ def in_wsl() -> bool:
 def cores() -> int:
     """Return the cores that this process may use."""
     return len(os.sched_getaffinity(0))
-
-
-def slots() -> int:
-    """Return how many trials may run at a time on the CPU: as cores and memory allow."""
-    available, _ = memory()
-    by_memory = available // SLOT_BYTES if available is not None else cores()
-    return max(1, min(cores(), by_memory))

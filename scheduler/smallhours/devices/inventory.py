@@ -54,6 +54,11 @@ class Inventory:
                 found.append(Observed(device, reading, hot))
         return tuple(found)
 
+    def wait(self, limit_s: float) -> None:
+        """Wait until all kinds of devices were looked at once, or for so long."""
+        for watch in self._watches:
+            watch.wait(limit_s)
+
     def take_faults(self) -> list[Fault]:
         """Return the faults heard of since the last call."""
         return [fault for watch in self._watches for fault in watch.take_faults()]

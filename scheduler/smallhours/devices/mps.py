@@ -25,6 +25,8 @@ _logger = logging.getLogger(__name__)
 #: In the environment of a trial: the most memory that its process may take of each card.
 _LIMIT_VARIABLE: Final = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"
 _MIB: Final = 2**20
+#: What a process takes beyond torch's own cap: CUDA's context, and libraries that ask it directly.
+_BEYOND_TORCH_BYTES: Final = 512 * _MIB
 
 
 class Mps:
@@ -75,26 +77,32 @@ class Mps:
         """Return how it stands with a card, by its name; one never looked at is ``off``."""
         return self._cards[card].state if card in self._cards else State("off")
 
-    def client_environment(self, card: str, memory_bytes: int | None) -> dict[str, str]:
+    def shares(self, cards: Collection[Device]) -> bool:
+        """Say whether trials share all of some cards through MPS; False where there is none."""
+        return bool(cards) and all(
+            card.name in self._cards and self._cards[card.name].pipe is not None for card in cards
+        )
+
+    # --- as `backends.base.Sharing` -----------------------------------------------------------
+
+    def environment(self, device: str, memory_bytes: int | None) -> dict[str, str]:
         """Return what a trial on a card needs in its environment before it first uses CUDA.
 
         It must see that card only, by its UUID. Where MPS is not used, this keeps the trial out of
         a daemon of the user's.
 
         Args:
-            card: The card's name.
-            memory_bytes: The most that its process may take of the card; None: no limit.
+            device: The card's name; what is no card needs nothing.
+            memory_bytes: The most that torch may take of the card; None: no limit.
         """
-        if card not in self._cards or (known := self._cards[card]).theirs:
+        if device not in self._cards or (known := self._cards[device]).theirs:
             return {}
         if known.pipe is None:
             return {PIPE_VARIABLE: str(self._directory / "none")}  # where nobody listens
         found = {PIPE_VARIABLE: str(known.pipe)}
         if memory_bytes is not None:
-            found[_LIMIT_VARIABLE] = f"0={max(1, memory_bytes // _MIB)}M"
+            found[_LIMIT_VARIABLE] = f"0={(memory_bytes + _BEYOND_TORCH_BYTES) // _MIB}M"
         return found
-
-    # --- as `backends.base.Sharing` -----------------------------------------------------------
 
     def before_signal(self, pid: int, then: Callable[[], None]) -> None:
         """Take the cards away from a session of processes, then go on; soon in any case."""

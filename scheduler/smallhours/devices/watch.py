@@ -54,6 +54,7 @@ class Watch:
         #: The latest, for whoever asks.
         self._faults: deque[Fault] = deque(maxlen=_FAULTS_KEPT)
         self._wanted = threading.Event()
+        self._looked = threading.Event()
         self._over = False
         self._thread: threading.Thread | None = None
         #: Since when a look is asked for that has not ended; None: none is.
@@ -76,6 +77,10 @@ class Watch:
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
         self._wanted.set()
+
+    def wait(self, limit_s: float) -> None:
+        """Wait until a look has ended, or for so long."""
+        self._looked.wait(limit_s)
 
     def take_faults(self) -> list[Fault]:
         """Return the faults heard of since the last call."""
@@ -103,10 +108,12 @@ class Watch:
                 self._seen = self._look_at(probe)
                 self._hear(probe.faults())
                 self._asked_at, self._told = None, False
+                self._looked.set()
         except Exception:
             # Probes don't raise; if one does, its devices are seen no more, and the night goes on.
             _logger.exception("%s can't be watched any more", self._name)
         finally:
+            self._looked.set()  # nothing more will be seen
             if probe is not None:
                 probe.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from smallhours.packing.footprint import Bound
 from smallhours.packing.guard import Guard
@@ -31,6 +31,10 @@ class Card:
     closed: bool = False
     #: How fast it is beside the first card, alone.
     speed: float = 1.0
+    #: The most trials at a time; None: as many as pay.
+    places: int | None = None
+    #: Trials that together ask for no more compute are known not to hurt each other.
+    sure: float = 0.0
 
     @property
     def room_bytes(self) -> int:
@@ -54,6 +58,8 @@ class Wish:
     alone: bool = False
     #: It has run before, and goes first of its study.
     begun: bool = False
+    #: Whose turn it is, as the queue says: lower goes first.
+    turn: int = 0
 
 
 class Start(NamedTuple):
@@ -65,6 +71,11 @@ class Start(NamedTuple):
     bound: Bound | None
     #: It is watched alone for a few steps first.
     probe: bool
+
+
+#: Why a trial waits: no card takes trials now; its study is to be watched alone first; it, or one
+#: before it, needs more memory than is free; it must have a card for itself; it would not pay.
+Obstacle: TypeAlias = Literal["closed", "probe", "memory", "alone", "making_room", "full"]
 
 
 class Pause(NamedTuple):
@@ -91,6 +102,8 @@ class Runner:
     anchored: bool = False
     #: Share of the time that the card is busy with it; None: nobody measured it.
     busy: float | None = None
+    #: Share of the card that it fills meanwhile; None: it can't be measured.
+    weight: float | None = None
     pausing: bool = False
 
     @property
@@ -142,6 +155,11 @@ class Deck:
                 return 0
             free -= charge
         return free
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many trials on it as may be."""
+        return self.card.places is not None and len(self.runners) >= self.card.places
 
     @property
     def probing(self) -> bool:

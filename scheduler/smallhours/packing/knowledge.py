@@ -39,9 +39,11 @@ class Learned:
 class Knowledge:
     """What is known of all studies."""
 
-    def __init__(self, sharing: Sharing, learned: Learned | None = None) -> None:
+    def __init__(
+        self, sharing: Sharing, learned: Learned | None = None, weight: float | None = None
+    ) -> None:
         learned = learned or Learned()
-        self.loads = Loads(sharing, learned.loads)
+        self.loads = Loads(sharing, learned.loads, weight)
         self.footprints = {name: Footprint(list(m)) for name, m in learned.measured.items()}
         self._paces: dict[str, Regression] = {}
         for study, seen in learned.paces.items():

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-Sharing: TypeAlias = Literal["time_slicing", "mps"]
+Sharing: TypeAlias = Literal["time_slicing", "mps", "cores"]
 
 #: A trial whose busy share nobody could measure counts as this busy.
 _BUSY_UNKNOWN: Final = 0.8
@@ -23,11 +23,16 @@ _SWITCH: Final = 0.03
 _WEIGHT: Final[Mapping[Sharing, tuple[float, float]]] = {
     "time_slicing": (1.0, 0.1),
     "mps": (0.5, 0.7),
+    "cores": (0.5, 0.1),
 }
 _LEAST, _MOST = 0.03, 2.0
 #: Weights never count as better known than this (log): trials of a study differ, and so do the
 #: errors of those that were watched together.
-_LEAST_SD: Final[Mapping[Sharing, float]] = {"time_slicing": 0.03, "mps": 0.1}
+_LEAST_SD: Final[Mapping[Sharing, float]] = {
+    "time_slicing": 0.03,
+    "mps": 0.1,
+    "cores": 0.02,
+}
 #: A newcomer is given the benefit of the doubt: weights count as lower by so many of their errors.
 #: What is gained if they are lower lasts; what is lost if not is noticed, and undone.
 _HOPE: Final = 1.0
@@ -79,9 +84,23 @@ class Alone:
 class Loads:
     """What is known of all studies."""
 
-    def __init__(self, sharing: Sharing, known: Mapping[str, Load] | None = None) -> None:
+    def __init__(
+        self,
+        sharing: Sharing,
+        known: Mapping[str, Load] | None = None,
+        weight: float | None = None,
+    ) -> None:
+        """Begin with what is known.
+
+        Args:
+            sharing: How the device is shared.
+            known: What was learned of studies.
+            weight: What a trial fills of the device that nobody measured; None: nothing says so.
+        """
         self.sharing: Sharing = sharing
         self.known: dict[str, Load] = dict(known or {})
+        usual, self._usual_sd = _WEIGHT[sharing]
+        self._usual = math.log(usual if weight is None else weight)
 
     def demand(self, study: str) -> Demand:
         """Return what a study's trials ask for."""
@@ -94,11 +113,20 @@ class Loads:
         log_weight, sd = self._weight(study)
         return Demand(self.demand(study).busy, math.exp(log_weight - _HOPE * sd))
 
-    def probed(self, study: str, busy: float | None) -> None:
-        """Take in a busy share that was measured while a trial of the study was alone."""
+    def probed(self, study: str, busy: float | None, weight: float | None = None) -> None:
+        """Take in what was measured while a trial of the study was alone.
+
+        Args:
+            study: Whose.
+            busy: Its busy share; None: nobody could measure it.
+            weight: What it fills of the device meanwhile, where that can be measured (cores).
+        """
         load = self.known.setdefault(study, Load())
         if busy is not None:
             load.busy = min(1.0, max(0.01, busy))
+        if weight is not None:
+            load.log_weight = math.log(min(_MOST, max(_LEAST, weight)))
+            load.sd = _LEAST_SD[self.sharing]
 
     def learn(
         self, studies: Sequence[str], index: int, alone: Alone, log_s: float, error: float
@@ -137,8 +165,7 @@ class Loads:
     def _weight(self, study: str) -> tuple[float, float]:
         load = self.known.get(study)
         if load is None or load.log_weight is None or load.sd is None:
-            mean, sd = _WEIGHT[self.sharing]
-            return math.log(mean), sd
+            return self._usual, self._usual_sd
         return load.log_weight, load.sd
 
     def _slope(

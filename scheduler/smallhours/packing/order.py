@@ -49,8 +49,9 @@ class Turns:
         lengths = {wish.key: expected_s(wish) or 0.0 for wish in wishes}
         late = self._late({wish.study for wish in wishes}, lengths, wishes)
 
-        def key(wish: Wish) -> tuple[bool, float, bool, float]:
-            return known(wish.study), late[wish.study], not wish.begun, -lengths[wish.key]
+        def key(wish: Wish) -> tuple[int, bool, float, bool, float]:
+            mine = known(wish.study), late[wish.study], not wish.begun, -lengths[wish.key]
+            return wish.turn, *mine
 
         return sorted(wishes, key=key)
 

@@ -15,6 +15,7 @@ from smallhours.packing.cards import (
     SETTLED_REPORTS,
     Card,
     Deck,
+    Obstacle,
     Pause,
     Runner,
     Start,
@@ -82,6 +83,8 @@ class Packer:
         self._sums: dict[tuple[str, Hashable], float] = {}
         #: Rises whenever `next` may have another answer than before, time apart.
         self.changes = 0
+        #: Why each trial waits, as of the latest `next` that found nothing to do.
+        self.obstacles: dict[str, Obstacle] = {}
 
     @property
     def learned(self) -> Learned:
@@ -89,6 +92,10 @@ class Packer:
         found = self.know.learned()
         found.caps = {name: (deck.cap, deck.proven) for name, deck in self._decks.items()}
         return found
+
+    def deck(self, card: str) -> Deck:
+        """Return a card with what is on it."""
+        return self._decks[card]
 
     @property
     def decks(self) -> list[Deck]:
@@ -154,13 +161,13 @@ class Packer:
             self.changes += 1
         self._time(deck, key, runner, at)
         if runner.probe and self._probe_is_over(runner, at):
-            self.know.loads.probed(runner.wish.study, runner.busy)
+            self._probed(runner)
             runner.probe = False
             self.changes += 1
         return self._judge(deck, at)
 
-    def ended(self, key: str, at: float, *, peak_bytes: int | None, well: bool) -> None:
-        """Take note that a trial is off its card.
+    def ended(self, key: str, at: float, *, peak_bytes: int | None, well: bool) -> Runner:
+        """Take note that a trial is off its card; return what was known of it there.
 
         Args:
             key: Whose.
@@ -179,9 +186,28 @@ class Packer:
             runner.peak_bytes = peak_bytes
             self.know.measured(runner)
         if well and runner.probe and runner.reports:  # it was over before it was watched for long
-            self.know.loads.probed(runner.wish.study, runner.busy)
+            self._probed(runner)
         if well and not runner.pausing and deck.cap is not None:
             deck.cap *= _CAP_RISES
+        return runner
+
+    def withdrawn(self, key: str) -> None:
+        """Take note that a trial for which a place was kept will not come."""
+        self.changes += 1
+        del self._where.pop(key).runners[key]
+        self.know.forget(key)
+
+    def measured(self, key: str, busy: float, weight: float) -> None:
+        """Take note of what a trial asks of cores, if there were enough of them meanwhile."""
+        deck = self._where[key]
+        runner = deck.runners[key]
+        others = [other for name, other in deck.runners.items() if name != key]
+        together = busy * weight + total_compute(self.know.demand(o.wish) for o in others)
+        if deck.guard.trials == [key] or together <= deck.card.sure:
+            runner.busy, runner.weight = busy, weight
+            if not runner.probe:
+                self._probed(runner)
+            self.changes += 1
 
     # --- what to do -------------------------------------------------------------------------
 
@@ -194,6 +220,7 @@ class Packer:
         """
         self._settle(at)
         self._sums.clear()
+        self.obstacles = {}
         ordered = self.turns.order(wishes, self.know.expected_s, self.know.known)
         rooms.claim(self.decks, ordered, self.know)
         unknown = {wish.key for wish in wishes if not self.know.known(wish.study)}
@@ -204,10 +231,11 @@ class Packer:
         probed: set[str] = set()
         for wish in ordered:
             if not self.know.known(wish.study):
+                self.obstacles[wish.key] = "probe"
                 if wish.study in probed:
                     continue
                 probed.add(wish.study)
-                found = self._probe(self._first(wish, wishes))
+                found = self._probe(self._first(wish, wishes), at)
                 if found is not None:
                     return found
                 continue
@@ -215,6 +243,7 @@ class Packer:
             if decks:
                 deck = self._best(decks, wish)
                 return Start(wish.key, deck.card.name, self.know.bound(wish), probe=False)
+            self.obstacles[wish.key] = self._obstacle(wish, hold)
             bound = self.know.bound(wish)
             if hold is None and bound is not None and self._lacks_memory(wish, bound):
                 since = self._held_since.setdefault(wish.key, at)
@@ -223,6 +252,25 @@ class Packer:
         return None
 
     # --- inside -----------------------------------------------------------------------------
+
+    def _probed(self, runner: Runner) -> None:
+        self.know.loads.probed(runner.wish.study, runner.busy, runner.weight)
+
+    def _obstacle(self, wish: Wish, hold: Hold | None) -> Obstacle:
+        """Say why a trial that no card admits must wait."""
+        bound = self.know.bound(wish)
+        if all(deck.card.closed for deck in self._decks.values()):
+            return "closed"
+        if bound is None:
+            return "probe"
+        if wish.alone:
+            return "alone"
+        open_ = [deck for deck in self._decks.values() if not deck.card.closed]
+        if all(deck.free_bytes < bound.upper_bytes for deck in open_):
+            return "memory"
+        if hold is not None or any(deck.kept_for not in (None, wish.key) for deck in open_):
+            return "making_room"
+        return "full"
 
     def _demands(self, deck: Deck) -> list[Demand]:
         return [self.know.demand(runner.wish) for runner in deck.runners.values()]
@@ -280,6 +328,8 @@ class Packer:
             deck.proven = max(deck.proven, total_compute(self._demands(deck)))
         if not verdict.fell:
             return None
+        if total_compute(self._demands(deck)) <= deck.card.sure:
+            return None
         there = [r for r in deck.runners.values() if r is not newcomer]
         own = self.know.demand(newcomer.wish).compute
         deck.cap = max(total_compute(self.know.demand(runner.wish) for runner in there), own)
@@ -292,7 +342,9 @@ class Packer:
 
     def _admits(self, deck: Deck, wish: Wish, hold: Hold | None, at: float) -> bool:
         bound = self.know.bound(wish)
-        if deck.card.closed or deck.shut or deck.kept_for not in (None, wish.key) or bound is None:
+        if deck.card.closed or deck.shut or deck.full or bound is None:
+            return False
+        if deck.kept_for not in (None, wish.key):
             return False
         if not deck.runners:
             return self._fits_empty(deck, bound) and rooms.leaves_claim(self.decks, deck, bound)
@@ -349,15 +401,34 @@ class Packer:
         runners = deck.runners.values()
         if deck.kept_for is not None or deck.probing or not all(r.settled for r in runners):
             return False
+        if deck.full:
+            return False
         most_free = deck.free_bytes >= deck.card.room_bytes // 2
         return most_free and total_compute(self._demands(deck)) <= _QUIET
 
-    def _probe(self, wish: Wish) -> Start | list[Pause] | None:
+    def _probe_on_cores(self, decks: list[Deck], wish: Wish, at: float) -> Start | None:
+        """Return where a first trial is watched: beside others, its cores can be told from theirs.
+
+        Half of the memory that is free is kept for it meanwhile.
+        """
+        for deck in decks:
+            if (
+                not deck.full
+                and deck.free_bytes > 0
+                and (not deck.runners or self._pays(deck, wish, at))
+            ):
+                half = deck.free_bytes // 2
+                return Start(wish.key, deck.card.name, Bound(half, half, 0), probe=True)
+        return None
+
+    def _probe(self, wish: Wish, at: float) -> Start | list[Pause] | None:
         """Return how the first trial of a study comes to be watched alone; None: not now."""
         decks = [deck for deck in self._decks.values() if not deck.card.closed]
         for deck in decks:
             if any(r.wish.study == wish.study for r in deck.runners.values()):
                 return None  # it is being watched
+        if self.know.loads.sharing == "cores":
+            return self._probe_on_cores(decks, wish, at)
         need = int((wish.believed_bytes or 0) * _BELIEF_MARGIN)
         largest = max((deck.card.room_bytes for deck in decks), default=0)
         decks = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class Order:
     best_known: float | None
     #: The most memory that it may take of its GPU; None: no cap.
     memory_bytes: int | None = None
+    #: What its environment has beside that of its zygote (which GPU it sees).
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, data: dict[str, Any]) -> Order:
@@ -62,6 +65,7 @@ class Order:
             checkpoint_every_s=data["checkpoint_every_s"],
             best_known=None if best is None else float(best),
             memory_bytes=data.get("memory_bytes"),
+            environment=dict(data.get("environment", {})),
         )
 
     @property

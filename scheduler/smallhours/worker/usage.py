@@ -54,8 +54,9 @@ class Meter:
         self._reports = 0
         self._reported_at: float | None = None
         self._steps: deque[float] = deque(maxlen=_STEPS)
-        #: Wall and CPU seconds at the first report: what comes before is no training.
-        self._first: tuple[float, float] | None = None
+        #: Wall and CPU seconds at the first report, and those waited for a CPU: what comes before
+        #: is no training.
+        self._first: tuple[float, float, float | None] | None = None
         self._host_peak = 0
         self._counts_once = False
         self._gpus: dict[int, list[int]] = {}
@@ -83,9 +84,9 @@ class Meter:
         """Measure now and return the message for the engine."""
         now = time.monotonic()
         tree = _tree()
-        cpu_s = _cpu_s(tree)
+        cpu_s, waited_s = _cpu_s(tree), _waited_s(tree)
         if self._first is None and self._reports:
-            self._first = (now, cpu_s)
+            self._first = (now, cpu_s, waited_s)
         self._measure_host(tree, now)
         self._measure_gpus()
         self._measured_at = now
@@ -93,8 +94,12 @@ class Meter:
         if self._steps:
             message["step_s"] = statistics.median(self._steps)
         if self._first is not None and now - self._first[0] > 0 and self._reports > 1:
-            wall_s, before_s = now - self._first[0], self._first[1]
-            message["cores"] = max(0.0, cpu_s - before_s) / wall_s
+            began, before_s, waited_before_s = self._first
+            used_s = max(0.0, cpu_s - before_s)
+            message["cores"] = used_s / (now - began)
+            if waited_s is not None and waited_before_s is not None:
+                wanted_s = used_s + max(0.0, waited_s - waited_before_s)
+                message["wanted"] = wanted_s / (now - began)
         if self._host_peak:
             message["host"] = self._host_peak
             message["pss"] = self._counts_once
@@ -205,6 +210,24 @@ def _cpu_s(tree: list[int]) -> float:
             continue  # ended: its parent waits for it
         total += sum(map(int, fields[11:15])) / _TICKS_PER_S
     return total
+
+
+def _waited_s(tree: list[int]) -> float | None:
+    """Return how long the threads of a tree could have run and had no CPU; None: not known.
+
+    The second figure of ``schedstat`` (Documentation/scheduler/sched-stats.rst): what tells a
+    process that is short of cores from one that has little to compute.
+    """
+    waited_ns, known = 0, False
+    for pid in tree:
+        try:
+            for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - half the time
+                with open(f"/proc/{pid}/task/{thread}/schedstat", "rb") as file:  # noqa: PTH123
+                    waited_ns += int(file.read().split()[1])
+                known = True
+        except (OSError, ValueError, IndexError):
+            continue  # it ended, or the kernel keeps no such figures
+    return waited_ns / 1e9 if known else None
 
 
 def _memory(tree: list[int], *, exact: bool) -> _Memory:

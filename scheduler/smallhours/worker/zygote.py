@@ -304,6 +304,7 @@ def _kill(pid: int) -> None:
 
 
 def _run(study: Study, data: object, order: Order, config: Config) -> int:
+    os.environ.update(order.environment)  # before anything asks CUDA
     give_way()
     attempt.redirect(order.attempt_dir)
     link = attempt.connect(order)
@@ -313,6 +314,7 @@ def _run(study: Study, data: object, order: Order, config: Config) -> int:
 def _run_fresh(parent_pid: int, config: Config, order: Order) -> int:
     """Load the study and run one attempt in this process."""
     die_with_parent(parent_pid)
+    os.environ.update(order.environment)
     give_way()
     attempt.redirect(order.attempt_dir)
     link = attempt.connect(order)

@@ -1,0 +1,58 @@
+"""What earlier sessions learned of studies, out of the record, as the packer takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from smallhours.core.footprint import Footprint
+from smallhours.core.model import Study
+from smallhours.core.spec import DeviceKind
+from smallhours.packing.footprint import CONTEXT_BYTES, Measured
+from smallhours.packing.knowledge import Learned
+from smallhours.packing.load import Load, Sharing
+from smallhours.packing.regression import Observation
+
+#: What a process on a card takes at least, should it hardly use it.
+LEAST_BYTES: Final = 2**20
+
+
+def recall(studies: Iterable[Study], kind: DeviceKind, sharing: Sharing) -> Learned:
+    """Return what is on record of those of the studies that are open."""
+    found = Learned()
+    for study in studies:
+        if study.open and study.loaded:
+            _recall(study, kind, sharing, found)
+    return found
+
+
+def _recall(study: Study, kind: DeviceKind, sharing: Sharing, into: Learned) -> None:
+    name = str(study.id)
+    known = study.learned.get(sharing)
+    if known is not None:
+        into.loads[name] = Load(known.busy, known.log_weight, known.weight_sd)
+    peaks = []
+    for number, footprint in study.footprints.items():
+        peak = footprint.host_bytes if kind == "cpu" else _recorded_bytes(footprint)
+        trial = study.trials[number]
+        if peak is not None:
+            said = trial.predicted
+            bounds = (None, None) if said is None else (said.expected_bytes, said.upper_bytes)
+            peaks.append(Measured(dict(trial.params), max(peak, LEAST_BYTES), *bounds))
+    if peaks:
+        into.measured[name] = peaks
+    timed = [(study.trials[n], fact) for n, fact in study.timed.items() if fact.sharing == sharing]
+    seen = [
+        (Observation(dict(trial.params), fact.log_step_s), fact.timed_alone)
+        for trial, fact in timed
+        if fact.log_step_s is not None
+    ]
+    into.paces[name] = [one for one, _ in seen]
+    into.anchors[name] = [one for one, alone in seen if alone]
+
+
+def _recorded_bytes(footprint: Footprint) -> int | None:
+    torch, context = footprint.gpu_bytes, footprint.context_bytes
+    if context is not None:
+        return (torch or 0) + context
+    return None if torch is None else torch + CONTEXT_BYTES
