@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, assert_never
 
 from smallhours.backends.base import Post
+from smallhours.backends.cards import SimulatedDevices
+from smallhours.backends.sayings import footprint_of, shortage_of, simulated_note
 from smallhours.backends.timeline import Timeline
 from smallhours.backends.workload import (
     Dies,
@@ -28,6 +30,8 @@ from smallhours.core.trial import AttemptKey
 #: From a signal, or the end of the training function, to the end of the process.
 _EXIT_S = 0.01
 _PID_OF_FIRST = 1000
+#: Reports at which a process measures itself.
+_MEASURED_AT = (1, 3)
 
 #: ``starting``: it was woken or renewed, and does not serve yet.
 _State: TypeAlias = Literal["asleep", "starting", "awake", "resting", "lost"]
@@ -44,6 +48,9 @@ class _Process:
     step: int = 0
     stop: Stop | None = None
     stop_ordered_at: float = 0.0
+    #: It took its memory; and its reports in this attempt.
+    met: bool = False
+    reports: int = 0
     #: It was forked.
     begun: bool = False
     #: It does no more steps: it hangs, or unwinds.
@@ -72,6 +79,8 @@ class SimulatedBackend:
         *,
         timeline: Timeline | None = None,
         disk: set[str] | None = None,
+        devices: SimulatedDevices | None = None,
+        packed: bool = False,
         ready_s: float = 1.0,
         renew_s: float = 0.5,
         rest_s: float = 1.5,
@@ -84,13 +93,16 @@ class SimulatedBackend:
             seed: Of the jitter of the steps.
             timeline: Where everything happens.
             disk: Paths of the checkpoints that exist; hand over the same to survive a restart.
+            devices: Where attempts run, sharing memory and compute; None: at no cost to each other.
+            packed: The slots on the CPU are used as far as they pay.
             ready_s: From `wake` to `BackendReady`.
             renew_s: From `renew` to `BackendReady`.
             rest_s: From `rest` to `BackendClosed`.
         """
         self.timeline = timeline or Timeline()
         self.disk = set() if disk is None else disk
-        self._slots = slots
+        self._slots, self._packed = slots, packed
+        self.devices = devices
         self._model = model
         self._seed = seed
         self._ready_s, self._renew_s, self._rest_s = ready_s, renew_s, rest_s
@@ -147,7 +159,8 @@ class SimulatedBackend:
         assert self._state == "awake", f"{order.key}: the backend is {self._state}"
         assert order.key.study in self._studies, f"{order.key}: its study is not open"
         assert order.key not in self._processes, f"{order.key} runs already"
-        assert len(self._processes) < self._slots, f"{order.key}: no slot is free"
+        if self.devices is None:
+            assert len(self._processes) < self._slots, f"{order.key}: no slot is free"
         script = self._model(order)
         self._started += 1
         process = _Process(
@@ -220,7 +233,8 @@ class SimulatedBackend:
 
     def _ready(self) -> None:
         self._become("awake")
-        self._say(e.BackendReady(at=self.timeline.mono(), device="cpu", slots=self._slots))
+        at, slots, packed = self.timeline.mono(), self._slots, self._packed
+        self._say(e.BackendReady(at=at, device="cpu", slots=slots, packed=packed))
 
     def _rested(self) -> None:
         self._become("asleep")
@@ -246,7 +260,7 @@ class SimulatedBackend:
         self.timeline.after(delay_s, if_alive)
 
     def _begin(self, process: _Process) -> None:
-        trouble = process.script.trouble
+        script, trouble = process.script, process.script.trouble
         if process.exiting:
             return
         if isinstance(trouble, NeverStarts):
@@ -255,6 +269,10 @@ class SimulatedBackend:
             )
             return
         process.begun = True
+        if self.devices is not None:
+            self.devices.enter(
+                process.order.key, process.order.device, script.load, script.device_bytes
+            )
         self._say(
             e.ProcessStarted(
                 at=self.timeline.mono(),
@@ -290,7 +308,16 @@ class SimulatedBackend:
                 self._exit(process, finished=True, exit_code=0)
             return
         took_s = script.step_s * (1.0 + script.jitter * process.jitter.uniform(-1.0, 1.0))
-        self._after(took_s, process, lambda process: self._step(process, took_s))
+        if self.devices is None:
+            self._after(took_s, process, lambda process: self._step(process, took_s))
+            return
+        key = process.order.key
+
+        def done() -> None:
+            if self._processes.get(key) is process:
+                self._step(process, took_s)
+
+        self.devices.step(key, took_s, done)
 
     def _step(self, process: _Process, took_s: float) -> None:
         if process.quiet:
@@ -298,6 +325,13 @@ class SimulatedBackend:
         process.cpu_s += took_s
         if self._meets_trouble(process):
             return
+        if not process.met and self.devices is not None:
+            process.met = True
+            message = shortage_of(process.order, process.script, self.devices)
+            if message is not None:
+                note = simulated_note("torch.OutOfMemoryError", message, process.step + 1)
+                self._exit(process, exit_code=1, note=note)
+                return
         process.step += 1
         metrics = process.script.curve(process.step)
         trouble = process.script.trouble
@@ -305,6 +339,10 @@ class SimulatedBackend:
             metrics = dict.fromkeys(metrics, math.nan)
         at, key = self.timeline.mono(), process.order.key
         self._say(e.ReportArrived(at=at, key=key, step=process.step, metrics=metrics))
+        process.reports += 1
+        if self.devices is not None and process.reports in _MEASURED_AT:
+            footprint = footprint_of(process.order, process.script)
+            self._say(e.FootprintMeasured(at=at, key=key, footprint=footprint))
         if process.exiting:
             return
         if process.stop and at >= process.stop_ordered_at + process.script.ignores_stop_s:
@@ -326,7 +364,9 @@ class SimulatedBackend:
             case Hangs():
                 process.quiet = True
             case Raises():
-                self._exit(process, exit_code=1, note=_note(trouble))
+                message = f"planned for step {trouble.step}"
+                note = simulated_note(trouble.type, message, trouble.step, trouble.errno)
+                self._exit(process, exit_code=1, note=note)
             case Dies():
                 self._exit(
                     process,
@@ -376,20 +416,10 @@ class SimulatedBackend:
 
         def gone(process: _Process) -> None:
             del self._processes[key]
+            if self.devices is not None:
+                self.devices.leave(key)
             resident = ((0.0, process.resident_bytes),) if process.begun else ()
             at, fault = self.timeline.mono(), process.fault
             self._say(e.ProcessExited(at=at, key=key, resident=resident, fault=fault, **how))
 
         self._after(_EXIT_S, process, gone)
-
-
-def _note(trouble: Raises) -> e.DeathNote:
-    return e.DeathNote(
-        type=trouble.type,
-        message=f"planned for step {trouble.step}",
-        fingerprint=f"{trouble.type} in train",
-        where="study.py:12 in train",
-        traceback=f"{trouble.type}: planned for step {trouble.step}",
-        phase="train",
-        errno=trouble.errno,
-    )

@@ -220,6 +220,7 @@ class Simulation:
 
     def _begin(self) -> None:
         self.backend.open_now(self.feed)
+        devices = self.backend.devices
         self.feed(
             e.EngineStarted(
                 at=self.timeline.mono(),
@@ -233,10 +234,14 @@ class Simulation:
                 stay=self._stay,
             )
         )
+        if devices is not None:
+            self.feed(devices.seen())
 
     def _tick(self) -> None:
         self._ticking = False
         processes = self.backend.samples()
+        if self.backend.devices is not None:
+            self.feed(self.backend.devices.seen())
         used = sum(sample.resident_bytes for sample in processes.values())
         self.feed(
             e.Tick(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from smallhours.core.actions import Start
+from smallhours.simulate.interference import Load
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,9 @@ class NeverStarts:
     signal: int | None = 11
 
 
+#: A trial that has the card all the time.
+_BUSY = Load(1.0)
+
 #: What goes wrong with an attempt.
 Trouble: TypeAlias = Raises | Dies | Hangs | ReportsNan | LosesParent | NeverStarts
 
@@ -90,6 +94,12 @@ class Script:
     #: It does not look for an order to stop until this long after it was given.
     ignores_stop_s: float = 0.0
     resident_bytes: int = 100_000_000
+    #: What it takes of its device's memory from its first step on, torch's context included.
+    device_bytes: int = 0
+    #: What it asks of its device's compute.
+    load: Load = _BUSY
+    #: Cores' worth of work that it wants.
+    cores: float = 1.0
     #: What each step adds to them.
     growth_bytes: int = 0
     trouble: Trouble | None = None

@@ -231,7 +231,7 @@ class Packer:
         probed: set[str] = set()
         for wish in ordered:
             if not self.know.known(wish.study):
-                self.obstacles[wish.key] = "probe"
+                self.obstacles[wish.key] = self._obstacle(wish, hold)
                 if wish.study in probed:
                     continue
                 probed.add(wish.study)

@@ -1,0 +1,59 @@
+"""What simulated processes say of themselves: what they needed, and what went wrong with them."""
+
+from __future__ import annotations
+
+from smallhours.backends.cards import SimulatedDevices
+from smallhours.backends.workload import Script
+from smallhours.core import events as e
+from smallhours.core.actions import Start
+from smallhours.core.footprint import Footprint, GpuPeak
+
+_MIB = 2**20
+#: What CUDA takes of a card for a process beside torch's allocator.
+CONTEXT_BYTES = 400 * _MIB
+
+
+def simulated_note(type_: str, message: str, step: int, errno: int | None = None) -> e.DeathNote:
+    """Return the death note of a training function that raised."""
+    return e.DeathNote(
+        type=type_,
+        message=message,
+        fingerprint=f"{type_} in train",
+        where="study.py:12 in train",
+        traceback=f"{type_} at step {step}: {message}",
+        phase="train",
+        errno=errno,
+    )
+
+
+def footprint_of(order: Start, script: Script) -> Footprint:
+    """Return what a process measures of itself."""
+    on_card = max(0, script.device_bytes - CONTEXT_BYTES)
+    gpus = () if order.device == "cpu" or not on_card else (GpuPeak(0, on_card, on_card),)
+    return Footprint(
+        step_s=script.step_s,
+        cores=script.cores,
+        wanted_cores=script.cores,
+        host_bytes=script.resident_bytes,
+        host_source="pss",
+        gpus=gpus,
+    )
+
+
+def shortage_of(order: Start, script: Script, devices: SimulatedDevices) -> str | None:
+    """Return what torch says of a first allocation that fails; None: it is granted."""
+    wanted, cap = script.device_bytes, order.memory_bytes
+    total = devices.total_bytes(order.key)
+    walled = cap is not None and wanted - CONTEXT_BYTES > cap
+    if order.device == "cpu" or not (walled or devices.short_bytes(order.key)):
+        return None
+    free = max(0, total // 100)
+    own, asked = wanted // 2, wanted - wanted // 2
+    said = (
+        f"CUDA out of memory. Tried to allocate {asked / _MIB:.2f} MiB. GPU 0 has a total capacity"
+        f" of {total / _MIB:.2f} MiB of which {free / _MIB:.2f} MiB is free. Including non-PyTorch"
+        f" memory, this process has {own / _MIB:.2f} MiB memory in use."
+    )
+    if walled and cap is not None:
+        said += f" {cap / _MIB:.2f} MiB allowed;"
+    return f"{said} Of the allocated memory {own / _MIB:.2f} MiB is allocated by PyTorch."
