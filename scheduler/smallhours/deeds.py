@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from smallhours import exits
-from smallhours.backends.process import ProcessBackend, remove_checkpoint
+from smallhours.backends.process import ProcessBackend
 from smallhours.core import actions as a
 from smallhours.core.state import State
 from smallhours.paths import Home
@@ -38,7 +38,7 @@ class Deeds:
             upkeep: Deletes files.
             leave: Has the engine end with an exit status.
         """
-        self._home, self._state = home, state
+        self._state = state
         self._backend, self._searches = backend, searches
         self._upkeep, self._leave = upkeep, leave
 
@@ -74,7 +74,7 @@ class Deeds:
             case a.Signal():
                 self._backend.signal(action.key, action.signal)
             case a.RemoveCheckpoint():
-                remove_checkpoint(self._home, action.path)
+                self._upkeep.remove_checkpoint(action.path)
             case a.RemoveFiles():
                 self._upkeep.remove_files(action.study, checkpoints_only=action.checkpoints_only)
             case a.Finish():

@@ -77,13 +77,13 @@ class Engine:
         self._clock = clock
         self._machine = Machine(rules.make)
         self._ledger = Ledger(place.ledger, place.lock)
-        self._around = Surroundings(clock)
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+        self._around = Surroundings(clock, directory, environment)
         self._status = StatusWriter(place, self._machine, clock, self._around.devices)
         self._hooks = Hooks(place, self._around.settings.on_event)
         self._inhibitor = Inhibitor()
         #: Told of once when it comes to be: why nothing runs and nothing will.
         self._over: str | None = "dry"
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
         self._backend = ProcessBackend(
             place,
             directory,
@@ -92,6 +92,7 @@ class Engine:
             clock=clock,
             places=self._around.places,
             environment=environment,
+            sharing=self._around.mps,
         )
         self._searches = Searches(self.post, clock)
         self._upkeep = Upkeep(place, self._around.settings.log_bytes)
@@ -159,7 +160,7 @@ class Engine:
             self.post(e.SettingsRead(at=self._clock.mono(), settings=self._around.settings.core()))
             self.post(self._started(session, before))
             await asyncio.gather(self._backend.open(self.post), self._around.first_look())
-            self.post(self._around.devices_seen({}))
+            self.post(self._around.devices_seen({}, ()))
             self._handle_all()
             # What was asked while no engine was up counts before anything is started.
             with self._fatal():
@@ -174,7 +175,7 @@ class Engine:
             await self._backend.close()
             self._searches.shutdown()
             await self._hooks.close()
-            self._around.close()
+            await self._around.close()
             self._status.remove()
         if status == exits.DONE:
             self._ledger.close()
@@ -300,7 +301,7 @@ class Engine:
             self.post(e.SettingsRead(at=self._clock.mono(), settings=settings.core()))
         processes = self._backend.sample()
         self.post(self._around.tick(processes))
-        self.post(self._around.devices_seen(processes))
+        self.post(self._around.devices_seen(processes, self._backend.busy))
         self._backend.check()
         self._upkeep.cap_logs(self._machine.state.live)
         self._status.update()

@@ -206,7 +206,12 @@ def strays() -> list[Stray]:
 
 def session_of(pid: int) -> str:
     """Return the session that a process was started in; empty: none, or it can't be seen."""
-    prefix = SESSION_VARIABLE.encode() + b"="
+    return variable_of(pid, SESSION_VARIABLE)
+
+
+def variable_of(pid: int, name: str) -> str:
+    """Return a variable of the environment that a process was started with; empty: it has none."""
+    prefix = name.encode() + b"="
     try:
         environment = (_PROC / str(pid) / "environ").read_bytes()
     except OSError:

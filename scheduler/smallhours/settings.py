@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from smallhours import sizes
 from smallhours.core import hours
@@ -28,11 +28,14 @@ _logger = logging.getLogger(__name__)
 LOG_BYTES = 10_000_000
 #: Devices that a night can run on.
 DEVICES = ("cpu", "gpu")
+#: ``auto``: where it can be used and none of the user's own runs.
+MpsMode: TypeAlias = Literal["auto", "on", "off"]
+MPS_MODES: tuple[MpsMode, ...] = get_args(MpsMode)
 _MOST_SLOTS = 1024
 
 #: The tables of the file with their keys; the empty name stands for what is in no table.
 _KEYS: Mapping[str, tuple[str, ...]] = {
-    "": ("slots", "devices", "quiet", "yield", "storage", "hooks"),
+    "": ("slots", "mps", "devices", "quiet", "yield", "storage", "hooks"),
     "quiet": DEVICES,
     "yield": ("to",),
     "storage": ("checkpoints", "log"),
@@ -50,6 +53,8 @@ class Settings:
 
     #: Trials at a time on the CPU; None: as many as pay.
     slots: int | None = None
+    #: Whether trials share a GPU through NVIDIA's MPS.
+    mps: MpsMode = "auto"
     #: Which devices may be used, as the user calls them; empty: all.
     devices: tuple[str, ...] = ()
     #: When a device shall be quiet, by its name.
@@ -164,6 +169,7 @@ class _Reader:
             self._check_names(table, self._table(table))
         return Settings(
             slots=self._value("slots", _read_slots, None),
+            mps=self._value("mps", _read_mps, "auto"),
             devices=self._value("devices", _read_devices, ()),
             quiet={device: self._windows(device) for device in self._table("quiet")},
             yield_to=self._value("yield.to", _read_globs, ()),
@@ -216,6 +222,12 @@ def _elsewhere(key: str) -> str:
 def _read_slots(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST_SLOTS:
         raise ValueError(f"expected a whole number from 1 to {_MOST_SLOTS}, got {value!r}")
+    return value
+
+
+def _read_mps(value: object) -> MpsMode:
+    if value not in MPS_MODES:
+        raise ValueError(f"expected {_either(MPS_MODES)}, got {value!r}")
     return value
 
 

@@ -1,12 +1,13 @@
-"""What the engine looks at beside its trials: the clock on the wall, memory, settings, others."""
+"""What the engine looks after beside its trials: clock, memory, settings, devices, others."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from smallhours.backends.places import ON_A_GPU, Places
 from smallhours.clock import Clock
@@ -16,6 +17,7 @@ from smallhours.core.trial import AttemptKey
 from smallhours.devices import host, seen, visible
 from smallhours.devices.base import CPU
 from smallhours.devices.inventory import Inventory, Observed, of_this_machine
+from smallhours.devices.mps import Mps
 from smallhours.errors import UsageError
 from smallhours.foreign import Foreign, in_session
 from smallhours.settings import Settings, Watcher
@@ -35,17 +37,27 @@ _IDLE_DEVICES_S = 5.0
 class Surroundings:
     """Everything that the core must be told with the time."""
 
-    def __init__(self, clock: Clock, devices: Inventory | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        directory: Path,
+        environment: Mapping[str, str],
+        devices: Inventory | None = None,
+    ) -> None:
         """Read the settings.
 
         Args:
             clock: The machine's clocks.
+            directory: The session's private directory (short path).
+            environment: What processes that are started here see.
             devices: What is watched; None: the devices of this machine.
         """
         self._clock = clock
         #: Looked at with every tick, in threads of their own.
         self.devices = devices or of_this_machine(clock, in_session)
         self._devices_at = -_IDLE_DEVICES_S
+        #: Kept as the settings say whenever the devices are seen.
+        self.mps = Mps(directory, clock, environment=environment, ours=in_session)
         self._watcher = Watcher()
         self._foreign = Foreign(self.settings.yield_to)
         #: What the user named; empty: all. What a command said goes before the settings.
@@ -76,15 +88,32 @@ class Surroundings:
             return ()
         return tuple(one for one in gpus if one.device in chosen)
 
-    def devices_seen(self, processes: Mapping[AttemptKey, e.ProcessSample]) -> DevicesSeen:
-        """Return the devices that trials may run on, as they are now."""
-        found = [seen.gpu(one, ON_A_GPU) for one in self.gpus]
+    def devices_seen(
+        self, processes: Mapping[AttemptKey, e.ProcessSample], busy: Collection[str]
+    ) -> DevicesSeen:
+        """Return the devices that trials may run on, as they are now.
+
+        Args:
+            processes: Samples of the attempts that run.
+            busy: The devices of all attempts that were started and are not over.
+        """
+        gpus = self.gpus
+        cards = [one.device for one in gpus if one.reading is not None]
+        self.mps.look(cards, busy, self.settings.mps)
+        found = [
+            seen.gpu(one, ON_A_GPU, open_=self.mps.state(one.device.name).ready) for one in gpus
+        ]
         if not self._chosen or CPU in self._chosen:
             cpus = (one.device for one in self.devices.observed() if one.device.kind == CPU)
             ours = sum(sample.resident_bytes for sample in processes.values())
             found.append(seen.cpu(next(cpus, None), ours))
         faults = seen.faults(self.devices.take_faults())
-        return DevicesSeen(at=self._clock.mono(), devices=tuple(found), faults=faults)
+        return DevicesSeen(
+            at=self._clock.mono(),
+            devices=tuple(found),
+            faults=faults,
+            sharing="mps" if self.mps.shares(cards) else "time_slicing",
+        )
 
     @staticmethod
     def _of_gpus(words: Sequence[str]) -> list[str]:
@@ -104,8 +133,9 @@ class Surroundings:
         self._looked_at = -_FOREIGN_S
         return True
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let go of the devices."""
+        await self.mps.close()
         self.devices.close()
 
     def wall(self) -> e.WallTime:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from collections.abc import Iterable, Mapping
 from functools import partial
 
@@ -44,6 +45,12 @@ class Upkeep:
             housekeeping.remove_files, self._home, study, checkpoints_only=checkpoints_only
         )
         asyncio.get_running_loop().run_in_executor(None, remove)
+
+    def remove_checkpoint(self, path: str) -> None:
+        """Delete a checkpoint's directory, by its path below the state directory."""
+        target = (self._home.root / path).resolve()
+        if target.is_relative_to(self._home.trials.resolve()):
+            shutil.rmtree(target, ignore_errors=True)
 
     async def holdings(self, studies: Mapping[int, Study]) -> list[Holding]:
         """Return the checkpoints of the studies that are not loaded; none where that fails."""

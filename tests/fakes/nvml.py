@@ -121,6 +121,9 @@ class FakeNvml:
         major, minor = self._value("nvmlDeviceGetCudaComputeCapability", handle, "capability")
         return major, minor
 
+    def nvmlDeviceGetComputeMode(self, handle: Any) -> int:  # noqa: N802
+        return int(self._of("nvmlDeviceGetComputeMode", handle).get("compute_mode", 0))
+
     def nvmlDeviceGetMemoryInfo(self, handle: Any, version: Any = None) -> Any:  # noqa: N802
         data = self._of("nvmlDeviceGetMemoryInfo", handle)
         total, used, reserved = data["total"], data["used"], data["reserved"]

@@ -58,12 +58,27 @@ def test_the_fake_has_the_functions_of_the_binding_with_their_parameters() -> No
         assert ours == list(inspect.signature(getattr(pynvml, name)).parameters), name
 
 
+@pytest.mark.parametrize(
+    ("answer", "mode"),
+    [(1, "exclusive"), (2, "prohibited"), (3, "exclusive"), (7, None)],
+)
+def test_who_may_use_a_card_is_read(answer: int, mode: str | None) -> None:
+    machine = Machine()
+    machine.nvml.pieces[0].data["compute_mode"] = answer
+    (device,) = machine.new_probe().devices()
+    assert device.compute_mode == mode
+    machine.nvml.pieces[0].errors["nvmlDeviceGetComputeMode"] = "NOT_SUPPORTED"
+    (device,) = machine.new_probe().devices()
+    assert device.compute_mode is None
+
+
 def test_a_card_is_described_and_read() -> None:
     machine = Machine()
     (device,) = machine.probe.devices()
     assert (device.name, device.kind, device.index) == (BIG, "gpu", 0)
     assert (device.label, device.total_bytes) == ("NVIDIA GeForce RTX 3090", 24 * GIB)
     assert (device.display, device.capability) == (True, (8, 6))
+    assert device.compute_mode == "default"
     machine.clock.now = 12.5
     seen = machine.read()
     assert (seen.at, seen.total_bytes, seen.used_bytes) == (12.5, 24 * GIB, 1210 * MIB)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -23,6 +24,7 @@ from smallhours.commands.doctor_devices import Look
 from smallhours.core.machine import Machine
 from smallhours.devices.base import CPU, Device, Fault, Reading
 from smallhours.devices.inventory import Inventory
+from smallhours.devices.mps_usable import Machine as MpsMachine
 from smallhours.devices.nvml import NvmlProbe
 from smallhours.devices.simulated import SimulatedProbe
 from smallhours.devices.watch import SLOW_S, Watch
@@ -174,7 +176,7 @@ def test_devices_are_looked_at_with_every_tick_while_something_runs(
 ) -> None:
     monkeypatch.setenv("SMALLHOURS_CONFIG", str(tmp_path / "none.toml"))
     clock, watch = ManualClock(), CountedWatch()
-    around = Surroundings(clock, Inventory([watch]))
+    around = Surroundings(clock, Path("/nowhere"), {}, Inventory([watch]))
     for _ in range(10):
         around.tick({})
         clock.now += 1.0
@@ -184,7 +186,7 @@ def test_devices_are_looked_at_with_every_tick_while_something_runs(
         around.tick(busy)
         clock.now += 1.0
     assert watch.looks == 12
-    around.close()
+    asyncio.run(around.close())
 
 
 def test_readings_are_in_the_status_file(tmp_path: Path) -> None:
@@ -291,7 +293,8 @@ def look(machine: str, init_error: str | None = None, **environment: str) -> Loo
         lambda: NvmlProbe(
             ManualClock(), lambda pid: False, environment=environment, load=lambda: nvml,
             name_of=lambda pid: f"p{pid}",
-        )
+        ),
+        lambda: MpsMachine("/usr/bin/x", missing=None, foreign=""),
     )  # fmt: skip
 
 
@@ -301,7 +304,7 @@ def findings(seen: Look) -> dict[str, tuple[str, str, str]]:
 
 def test_doctor_tells_of_a_card_and_that_it_is_not_used_yet() -> None:
     told = findings(look("rtx3090"))
-    assert list(told) == ["CPU", "memory", "GPU 0"]
+    assert list(told) == ["CPU", "memory", "GPU 0", "MPS"]
     verdict, found, do = told["GPU 0"]
     assert verdict == "note"
     assert found == (
@@ -309,6 +312,33 @@ def test_doctor_tells_of_a_card_and_that_it_is_not_used_yet() -> None:
         " p2277), shows a screen, for which 1 GiB are left"
     )
     assert do == "this version runs trials on the CPU only; packing onto GPUs comes next."
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict", "found"),
+    [
+        ("", "ok", "can be used with GPU 0"),
+        ("mps = 'off'", "ok", "not used with GPU 0: it is off in the settings"),
+        ("mps = 'perhaps'", "ok", "can be used with GPU 0"),
+    ],
+)
+def test_doctor_says_whether_mps_can_be_used(
+    settings: str, verdict: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMALLHOURS_CONFIG", str(tmp_path / "config.toml"))
+    (tmp_path / "config.toml").write_text(settings)
+    assert findings(look("rtx3090"))["MPS"] == (verdict, found, "")
+
+
+def test_doctor_says_why_mps_can_not_be_used_and_that_it_was_wished_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMALLHOURS_CONFIG", str(tmp_path / "config.toml"))
+    (tmp_path / "config.toml").write_text("mps = 'on'")
+    verdict, found, _ = findings(look("parts"))["MPS"]
+    assert verdict == "note"
+    assert found.startswith('wished for (mps = "on"), but not used with GPU 0 MIG-0a7f4c11 and ')
+    assert found.endswith(": the card is split into parts (MIG), which keep trials apart")
 
 
 def test_doctor_says_what_cannot_be_measured_and_what_is_done_instead() -> None:

@@ -15,6 +15,7 @@ from smallhours.settings import Settings, Watcher
 
 WHOLE = """
 slots = 2
+mps = "on"
 
 [quiet]
 cpu = ["mon-fri 09:00-18:00", "sat 10:00-12:00"]
@@ -40,6 +41,7 @@ def test_a_file_that_says_everything_is_read(file: Path) -> None:
     file.write_text(WHOLE)
     assert settings.read(file) == Settings(
         slots=2,
+        mps="on",
         quiet={"cpu": (parse("mon-fri 09:00-18:00"), parse("sat 10:00-12:00"))},
         yield_to=("blender", "steam*"),
         checkpoint_bytes=20_000_000_000,
@@ -86,11 +88,7 @@ def test_the_users_directory_is_filled_in_for_a_command(
     ("text", "key", "words"),
     [
         ("slot = 2", "slot", "there is no such key; did you mean 'slots'?"),
-        (
-            "xyzzy = 2",
-            "xyzzy",
-            '"slots" or "devices" or "quiet" or "yield" or "storage" or "hooks"',
-        ),
+        ("xyzzy = 2", "xyzzy", '"slots" or "mps" or "devices" or "quiet" or "yield" or "storage"'),
         ("on_event = 'x'", "on_event", "it belongs under [hooks]"),
         ("[hooks]\nslots = 2", "hooks.slots", "it belongs above all tables"),
         ("[storage]\nto = 'x'", "storage.to", "it belongs under [yield]"),
@@ -100,6 +98,8 @@ def test_the_users_directory_is_filled_in_for_a_command(
         ("slots = true", "slots", "got True"),
         ("slots = '2'", "slots", "got '2'"),
         ("slots = 1.5", "slots", "got 1.5"),
+        ("mps = true", "mps", 'expected "auto" or "on" or "off", got True'),
+        ("mps = ['on']", "mps", "got ['on']"),
         ("slots = 5000", "slots", "got 5000"),
         ("quiet = 1", "quiet", "expected a table, [quiet], got 1"),
         ("quiet.cpu = 9", "quiet.cpu", "expected hours like"),

@@ -14,6 +14,47 @@ from smallhours.core.trial import AttemptKey
 Post = Callable[[Event], None]
 
 
+class Sharing(Protocol):
+    """What processes of attempts share beyond themselves, and could spoil for each other."""
+
+    def environment(self, device: str, memory_bytes: int | None) -> dict[str, str]:
+        """Return what an attempt on a device needs in its environment to share it.
+
+        Args:
+            device: The device's name.
+            memory_bytes: The most that torch may take of it; None: no limit.
+        """
+        ...
+
+    def before_signal(self, pid: int, then: Callable[[], None]) -> None:
+        """Free what a process and those of its session hold, then go on.
+
+        Args:
+            pid: Leads the session.
+            then: Called once, now or after a bounded time, whatever came of it.
+        """
+        ...
+
+    def ended_badly(self) -> None:
+        """Look after what is shared: a process was signalled, crashed or failed."""
+        ...
+
+
+class NothingShared:
+    """Processes that share nothing (see `Sharing`)."""
+
+    def environment(self, device: str, memory_bytes: int | None) -> dict[str, str]:
+        """Return nothing."""
+        return {}
+
+    def before_signal(self, pid: int, then: Callable[[], None]) -> None:
+        """Go on at once."""
+        then()
+
+    def ended_badly(self) -> None:
+        """Do nothing."""
+
+
 class Backend(Protocol):
     """Runs attempts and says what became of them.
 

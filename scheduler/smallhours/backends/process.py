@@ -6,16 +6,16 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import signal as signals
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from smallhours.backends import evidence, links
-from smallhours.backends.base import Launcher, Placed, Post, SlotReturn
+from smallhours.backends.base import Launcher, NothingShared, Placed, Post, Sharing, SlotReturn
 from smallhours.backends.life import LauncherLife
 from smallhours.backends.links import Link, Message
 from smallhours.backends.places import Places
@@ -72,6 +72,7 @@ class ProcessBackend:
         clock: Clock,
         places: Callable[[], Places],
         environment: Mapping[str, str],
+        sharing: Sharing | None = None,
     ) -> None:
         """Set up.
 
@@ -83,12 +84,14 @@ class ProcessBackend:
             clock: For the times of events.
             places: Says how many attempts may run at a time, and where; asked at each `wake`.
             environment: What processes of trials see as their environment.
+            sharing: What is asked before a process is signalled; None: nothing.
         """
         self._home = home
         self._directory = directory
         self._launcher = launcher
         self._studies = studies
         self._clock = clock
+        self._sharing: Sharing = sharing or NothingShared()
         self._ask_places, self._places = places, places()
         self._zygotes = Zygotes(directory, home.root / "zygotes", environment)
         self._attempts: dict[AttemptKey, _Attempt] = {}
@@ -167,10 +170,8 @@ class ProcessBackend:
     def dump_stack(self, key: AttemptKey) -> None:
         """Have the process write its stacks into ``fault.txt``."""
         attempt = self._attempts.get(key)
-        if attempt is not None and self._is_there(attempt):
-            assert attempt.pid is not None
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(attempt.pid, limits.DUMP_SIGNAL)
+        if attempt is not None:
+            self._send(attempt, limits.DUMP_SIGNAL, os.kill)
 
     def signal(self, key: AttemptKey, signal: Literal["SIGTERM", "SIGKILL"]) -> None:
         """Signal an attempt's process group; one that never spoke goes with its zygote."""
@@ -180,9 +181,16 @@ class ProcessBackend:
         _logger.warning("%s to %s (pid %s)", signal, key, attempt.pid)
         if attempt.pid is None:
             self._zygotes.kill(key.study)
-        elif self._is_there(attempt):
+        else:
+            send = partial(self._send, attempt, signals.Signals[signal], os.killpg)
+            self._sharing.before_signal(attempt.pid, send)
+
+    def _send(self, attempt: _Attempt, number: int, kill: Callable[[int, int], None]) -> None:
+        """Send a signal, unless the pid is that of a later process by now."""
+        process = host.read_process(attempt.pid) if attempt.pid is not None else None
+        if process is not None and process.started == attempt.pid_started:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(attempt.pid, signals.Signals[signal])
+                kill(process.pid, number)
 
     def sample(self) -> dict[AttemptKey, e.ProcessSample]:
         """Sample the process trees of all attempts that run."""
@@ -196,6 +204,11 @@ class ProcessBackend:
                 resident_bytes=tree.resident_bytes, cpu_s=tree.cpu_s, state=tree.state
             )
         return samples
+
+    @property
+    def busy(self) -> set[str]:
+        """The devices of all attempts that were started and are not over."""
+        return {attempt.order.device for attempt in self._attempts.values()}
 
     def check(self) -> None:
         """Look whether what the launcher stands on still lives."""
@@ -258,6 +271,8 @@ class ProcessBackend:
         if attempt.link is not None:
             attempt.link.refuse("its process is gone")
         self._zygotes.idle(attempt.key.study, str(attempt.key))
+        if attempt.pid is not None and back.exit_code != 0:
+            self._sharing.ended_badly()
         self._post(self._exit_event(attempt, back))
 
     def _exit_event(self, attempt: _Attempt, back: SlotReturn) -> e.ProcessExited:
@@ -353,12 +368,6 @@ class ProcessBackend:
     def _snapshot(self, study: int) -> Path:
         return self._home.snapshots / self._studies[study].snapshot
 
-    def _is_there(self, attempt: _Attempt) -> bool:
-        """Whether the pid is still that of the attempt's process, and not of a later one."""
-        assert attempt.pid is not None
-        process = host.read_process(attempt.pid)
-        return process is not None and process.started == attempt.pid_started
-
     def _order(self, order: Start, study: Study, attempt_dir: Path) -> dict[str, Any]:
         spec, key = study.spec, order.key
         return {
@@ -380,15 +389,9 @@ class ProcessBackend:
             "checkpoint_every_s": spec.checkpoint_every_s,
             "best_known": order.best_known,
             "memory_bytes": order.memory_bytes,
-            "environment": self._places.environment(order.device),
+            "environment": self._places.environment(order.device)
+            | self._sharing.environment(order.device, order.memory_bytes),
         }
-
-
-def remove_checkpoint(home: Home, path: str) -> None:
-    """Delete a checkpoint's directory."""
-    target = (home.root / path).resolve()
-    if target.is_relative_to(home.trials.resolve()):
-        shutil.rmtree(target, ignore_errors=True)
 
 
 def _nobody(event: e.Event) -> None:

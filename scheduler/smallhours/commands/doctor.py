@@ -15,6 +15,7 @@ from typing import TextIO
 from smallhours import logind, processes, settings
 from smallhours.commands import doctor_devices, doctor_state, documents
 from smallhours.commands.finding import Finding, Verdict
+from smallhours.devices import host
 from smallhours.errors import UsageError
 from smallhours.paths import Home
 from smallhours.progress import working
@@ -93,7 +94,7 @@ def _print(writer: Page, findings: list[Finding], wrong: list[str]) -> None:
 def _system() -> Finding:
     release = platform.release()
     words = f"Linux {release} ({platform.machine()})"
-    if "microsoft" in release.lower():
+    if host.in_wsl():
         return Finding(
             what="system",
             verdict="note",

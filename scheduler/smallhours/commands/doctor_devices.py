@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
+from smallhours import settings
 from smallhours.clock import SystemClock
 from smallhours.commands.devices import title
-from smallhours.commands.finding import Finding
+from smallhours.commands.finding import Finding, Verdict
 from smallhours.devices.base import Device, Gap, Probe, Reading, display_reserve_bytes, gaps
 from smallhours.devices.cpu import CpuProbe
+from smallhours.devices.mps_usable import Machine, Obstacle
 from smallhours.devices.nvml import NvmlProbe
+from smallhours.errors import UsageError
 from smallhours.foreign import in_any_session
 from smallhours.text import clean, count, listing, number, size
 
@@ -33,11 +37,16 @@ class Found:
 class Look:
     """One look at all devices."""
 
-    def __init__(self, gpus: Callable[[], NvmlProbe] | None = None) -> None:
+    def __init__(
+        self,
+        gpus: Callable[[], NvmlProbe] | None = None,
+        machine: Callable[[], Machine] | None = None,
+    ) -> None:
         """Look.
 
         Args:
             gpus: Finds the GPUs; None: those of this machine.
+            machine: Finds out about MPS; None: on this machine.
         """
         clock = SystemClock()
         self.cpu = _found(CpuProbe(clock))[0]
@@ -49,6 +58,8 @@ class Look:
             self.hears_faults = probe.hears_faults
         finally:
             probe.close()
+        find = machine or partial(Machine.look, os.environ, in_any_session)
+        self._machine = find() if self.gpus else None
 
     @property
     def found(self) -> list[Found]:
@@ -73,6 +84,8 @@ class Look:
                 " may count them in another order",
                 do="name cards by UUID (`nvidia-smi -L`), or set CUDA_DEVICE_ORDER=PCI_BUS_ID",
             )
+        if self._machine is not None:
+            yield from _mps(self._machine, [gpu.device for gpu in self.gpus])
         if self.gpus and not self.hears_faults:
             yield Finding(
                 what="GPU faults",
@@ -142,6 +155,26 @@ def _gpu(gpu: Found) -> Finding:
     if reserve and device.display:
         said.append(f"shows a screen, for which {size(reserve)} are left")
     return Finding(what=what, verdict="note", found=", ".join(said), do=_do(gpu.gaps))
+
+
+def _mps(machine: Machine, cards: list[Device]) -> Iterator[Finding]:
+    """Yield with which cards MPS can be used, and why not with the others."""
+    try:
+        mode = settings.read().mps
+    except UsageError:
+        mode = settings.Settings().mps  # what is wrong with them is a finding of its own
+    answers: dict[Obstacle | None, list[str]] = {}
+    for card in cards:
+        obstacle = machine.obstacle(card, mode)
+        answers.setdefault(obstacle, []).append(title(card.kind, card.index, card.name))
+    for obstacle, names in answers.items():
+        if obstacle is None:
+            yield Finding(what="MPS", verdict="ok", found=f"can be used with {listing(names)}")
+        else:
+            verdict: Verdict = "ok" if mode == "off" else "note"
+            wish = 'wished for (mps = "on"), but ' if mode == "on" else ""
+            found = f"{wish}not used with {listing(names)}: {obstacle.why}"
+            yield Finding(what="MPS", verdict=verdict, found=found, do=obstacle.do)
 
 
 def _do(missing: tuple[Gap, ...]) -> str:

@@ -26,8 +26,8 @@ class DeviceSeen:
     held: Mapping[int, int] = field(default_factory=dict)
     #: Share of the time in which something ran, 0 to 1.
     utilisation: float | None = None
-    #: Nothing is to be started on it.
-    closed: Literal["hot", "gone"] | None = None
+    #: Nothing is to be started on it (``sharing``: MPS begins, or was spoilt).
+    closed: Literal["hot", "gone", "sharing"] | None = None
     #: Cores that may be used; None: it is no CPU.
     cores: float | None = None
     #: The most trials at a time; None: as many as pay.

@@ -15,6 +15,9 @@ CPU: Final = "cpu"
 #: ``mig``: a part of a card that the driver keeps apart from the others.
 Kind: TypeAlias = Literal["cpu", "gpu", "mig"]
 
+#: Who may use CUDA on a card: ``exclusive``: one process at a time; ``prohibited``: none.
+ComputeMode: TypeAlias = Literal["default", "exclusive", "prohibited"]
+
 #: A card is too hot this far below the temperature at which it slows itself down ...
 HOT_MARGIN_C: Final = 5.0
 #: ... and has cooled when it is this much cooler still.
@@ -43,6 +46,8 @@ class Device:
     display: bool | None = None
     #: CUDA's compute capability, such as (8, 6); None: not known, or no GPU.
     capability: tuple[int, int] | None = None
+    #: Who may use CUDA on it (`nvidia-smi -c` sets it); None: not known, or no GPU.
+    compute_mode: ComputeMode | None = None
     #: Where it stands among the GPUs, counted as nvidia-smi does; None: it is no GPU.
     index: int | None = None
     #: The UUID of the card that it is a part of; empty: it is not a part.

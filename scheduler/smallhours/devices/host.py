@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import resource
 from collections.abc import Iterable
 from pathlib import Path
@@ -172,6 +173,11 @@ def free_disk_bytes(path: Path) -> int | None:
     except OSError:
         return None
     return info.f_bavail * info.f_frsize
+
+
+def in_wsl() -> bool:
+    """Say whether this is Linux below Windows."""
+    return "microsoft" in platform.release().lower()
 
 
 def cores() -> int:

@@ -10,7 +10,6 @@ import ctypes
 import logging
 import math
 import os
-import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
@@ -206,7 +205,7 @@ class NvmlProbe:
                 parent=None if split is None else handle,
                 ours=self._ours,
                 name_of=self._name_of,
-                process_memory=not _in_wsl(),
+                process_memory=not host.in_wsl(),
             )
 
     # --- faults ----------------------------------------------------------------------------
@@ -285,7 +284,3 @@ def _bus(nvml: Binding, handle: object) -> str:
 def _name_of(pid: int) -> str:
     """Return what a process is called; empty where it can't be seen (gone, or outside)."""
     return clean(host.process_name(pid) or "", _NAME_LENGTH)
-
-
-def _in_wsl() -> bool:
-    return "microsoft" in platform.release().lower()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
-from smallhours.devices.base import WITHOUT_MEMORY, Device, ProcessUse, Reading
+from smallhours.devices.base import WITHOUT_MEMORY, ComputeMode, Device, ProcessUse, Reading
 from smallhours.text import clean
 
 _logger = logging.getLogger(__name__)
@@ -244,8 +244,20 @@ def describe(nvml: Binding, handle: object, index: int) -> Device:
         total_bytes=None if memory is None else memory.total,
         display=None if display is None else bool(display),
         capability=None if capability is None else (capability[0], capability[1]),
+        compute_mode=_compute_mode(nvml, card),
         index=index,
     )
+
+
+def _compute_mode(nvml: Binding, card: Handle) -> ComputeMode | None:
+    modes: dict[int, ComputeMode] = {
+        nvml.NVML_COMPUTEMODE_DEFAULT: "default",
+        nvml.NVML_COMPUTEMODE_EXCLUSIVE_THREAD: "exclusive",
+        nvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS: "exclusive",
+        nvml.NVML_COMPUTEMODE_PROHIBITED: "prohibited",
+    }
+    mode = card.ask("nvmlDeviceGetComputeMode")
+    return None if mode is None else modes.get(mode)
 
 
 def parts(nvml: Binding, handle: object, card: Device) -> list[tuple[object, Device]] | None:

@@ -10,12 +10,13 @@ from smallhours.devices.base import CPU, Device, Fault, Reading, display_reserve
 from smallhours.devices.inventory import Observed
 
 
-def gpu(observed: Observed, places: int) -> DeviceSeen:
+def gpu(observed: Observed, places: int, *, open_: bool = True) -> DeviceSeen:
     """Return a GPU, or a part of one, as the core takes it.
 
     Args:
         observed: The device with its latest reading.
         places: The most trials at a time on it.
+        open_: False: what its trials share is not ready for one more (MPS).
     """
     device, reading = observed.device, observed.reading
     if reading is None:
@@ -35,7 +36,7 @@ def gpu(observed: Observed, places: int) -> DeviceSeen:
             if process.ours and process.used_bytes is not None
         },
         utilisation=reading.utilisation,
-        closed="hot" if observed.too_hot else None,
+        closed="hot" if observed.too_hot else None if open_ else "sharing",
         places=places,
     )
 
