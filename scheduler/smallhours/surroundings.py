@@ -100,8 +100,10 @@ class Surroundings:
         gpus = self.gpus
         cards = [one.device for one in gpus if one.reading is not None]
         self.mps.look(cards, busy, self.settings.mps)
+        shared = self.mps.shares(cards)
         found = [
-            seen.gpu(one, ON_A_GPU, open_=self.mps.state(one.device.name).ready) for one in gpus
+            seen.gpu(one, ON_A_GPU, open_=self.mps.state(one.device.name).ready, shared=shared)
+            for one in gpus
         ]
         if not self._chosen or CPU in self._chosen:
             cpus = (one.device for one in self.devices.observed() if one.device.kind == CPU)
@@ -112,7 +114,7 @@ class Surroundings:
             at=self._clock.mono(),
             devices=tuple(found),
             faults=faults,
-            sharing="mps" if self.mps.shares(cards) else "time_slicing",
+            sharing="mps" if shared else "time_slicing",
         )
 
     @staticmethod

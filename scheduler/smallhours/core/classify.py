@@ -39,6 +39,8 @@ _LOADER_BUS_ERROR = re.compile(r"DataLoader worker \(pid \d+\) is killed by sign
 #: gave back what it held, so it need not be full any more.
 _SHARED_SHORT_BYTES = 64 * 2**20
 _SHARED_SHORT_SHARE = 0.1
+#: What shares the card between processes failed, and the programs with it.
+_SHARING_FAILED = re.compile(r"CUDA error: .*\bMPS (?:client|server)\b")
 #: Xids that a program brings about by itself: an exception in a kernel, a page fault, and what the
 #: driver does after either ("Xid Errors", NVIDIA).
 _XIDS_OF_PROGRAMS = frozenset({13, 31, 43, 45})
@@ -144,7 +146,7 @@ def _reason(
     if (fault := _gpu_fault(trial, exit_, surroundings)) is not None:
         return fault
     if exit_.note is not None:
-        return _from_note(study, exit_.note, exit_, surroundings)
+        return _from_note(study, trial, exit_.note, exit_, surroundings)
     if exit_.lost_parent is not None and not exit_.zygote_died:
         causes: dict[str, r.InterruptCause] = {
             "slot": "slot killed",
@@ -212,9 +214,11 @@ def _up_to_date(intent: r.Reason, trial: Trial) -> r.Reason:
 
 
 def _from_note(
-    study: Study, note: DeathNote, exit_: ProcessExited, surroundings: Surroundings
+    study: Study, trial: Trial, note: DeathNote, exit_: ProcessExited, surroundings: Surroundings
 ) -> r.Reason:
     free_bytes = note.memory.gpu_free_bytes
+    if _SHARING_FAILED.search(note.message):
+        return interrupted(trial, "MPS failed", note.message)
     for type_, message in ((note.type, note.message), *note.causes):
         if is_shortage(type_, message, free_bytes):
             return _gpu_oom(message, note, surroundings)

@@ -116,6 +116,9 @@ class Placement:
     def see(self, event: DevicesSeen) -> None:
         """Take note of the devices as they are now."""
         self._seen = {seen.name: seen for seen in event.devices}
+        gpus = self._packers.get("gpu")
+        if gpus is not None and gpus.know.loads.sharing != event.sharing and not gpus.busy:
+            del self._packers["gpu"]  # what is known of loads is known under one kind of sharing
         self._sharing = event.sharing
         for seen in event.devices:
             if seen.kind == "gpu" or self._cpu_places is not None:
@@ -164,8 +167,10 @@ class Placement:
         """Return why a trial waits that the latest `choose` found no place for."""
         obstacle = self._packers[kind].obstacles.get(wish.key, "full")
         if obstacle == "closed":
-            hot = any(d.kind == kind and d.closed == "hot" for d in self._seen.values())
-            return Why.HOT if hot else Why.NO_DEVICE
+            closed = {seen.closed for seen in self._seen.values() if seen.kind == kind}
+            if "hot" in closed:
+                return Why.HOT
+            return Why.SHARING if "sharing" in closed else Why.NO_DEVICE
         return _WHY[obstacle]
 
     def lacks_room(self, kind: DeviceKind, study: int) -> bool:
@@ -186,7 +191,7 @@ class Placement:
         if packer is None or footprint is None or (bound := footprint.bound(params)) is None:
             return None
         most = max(deck.card.total_bytes - deck.card.reserve_bytes for deck in packer.decks)
-        return (bound.lower_bytes, most) if bound.lower_bytes > most else None
+        return None if footprint.fits(params, most) else (bound.expected_bytes, most)
 
     def trial(self, name: str) -> Trial | None:
         """Return the trial of a packer's name that runs; None: it has ended."""

@@ -190,7 +190,7 @@ class Cancelled(_Reason, frozen=True, kw_only=True, tag="cancelled"):
 
 InterruptCause: TypeAlias = Literal[
     "ctrl-c", "sigterm", "stop", "engine killed", "engine crashed", "reboot",
-    "raylet died", "slot killed", "zygote killed", "ledger disk full",
+    "raylet died", "slot killed", "zygote killed", "ledger disk full", "MPS failed",
 ]  # fmt: skip
 
 

@@ -21,6 +21,7 @@ class Why(StrEnum):
     HOURS = "outside the study's hours"
     QUIET = "quiet hours"
     HOT = "device too hot"
+    SHARING = "what shares the device is being started (MPS)"
     NO_DEVICE = "no device that it may run on"
     YIELDED = "machine yielded"
     TOO_LATE = "would not end before the deadline"

@@ -10,13 +10,14 @@ from smallhours.devices.base import CPU, Device, Fault, Reading, display_reserve
 from smallhours.devices.inventory import Observed
 
 
-def gpu(observed: Observed, places: int, *, open_: bool = True) -> DeviceSeen:
+def gpu(observed: Observed, places: int, *, open_: bool = True, shared: bool = False) -> DeviceSeen:
     """Return a GPU, or a part of one, as the core takes it.
 
     Args:
         observed: The device with its latest reading.
         places: The most trials at a time on it.
         open_: False: what its trials share is not ready for one more (MPS).
+        shared: MPS makes one process of all on the card.
     """
     device, reading = observed.device, observed.reading
     if reading is None:
@@ -37,7 +38,7 @@ def gpu(observed: Observed, places: int, *, open_: bool = True) -> DeviceSeen:
         },
         utilisation=reading.utilisation,
         closed="hot" if observed.too_hot else None if open_ else "sharing",
-        places=places,
+        places=1 if device.compute_mode == "exclusive" and not shared else places,
     )
 
 

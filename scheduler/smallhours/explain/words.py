@@ -58,6 +58,7 @@ CAUSES: Final[dict[str, str]] = {
     "engine crashed": "the engine crashed",
     "reboot": "the machine was restarted or lost its power",
     "raylet died": "Ray's node process died",
+    "MPS failed": "what shares the GPU between processes (MPS) failed",
     "slot killed": "the process that looked after it was killed",
     "zygote killed": "the warm process that it was forked from was killed",
     "ledger disk full": "the disk that holds the ledger was full",

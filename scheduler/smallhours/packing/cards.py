@@ -6,13 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from smallhours.packing.footprint import Bound
+from smallhours.packing.footprint import GROWS, Bound
 from smallhours.packing.guard import Guard
 from smallhours.packing.load import Alone, Demand
 from smallhours.packing.regression import Params
 
-#: What is added to a measured peak: allocators keep a little more than they gave before.
-_GROWS: Final = 1.02
 #: Reports after which a trial's peak is taken for what it needs.
 SETTLED_REPORTS: Final = 2
 
@@ -121,7 +119,7 @@ class Runner:
         """Bytes that are kept for it; None: all there are."""
         if self.settled and not self.wish.alone and not self.probe:
             assert self.peak_bytes is not None
-            return int(self.peak_bytes * _GROWS)
+            return int(self.peak_bytes * GROWS)
         if self.wish.alone or self.bound is None:
             return None
         return max(self.bound.upper_bytes, self.peak_bytes or 0)

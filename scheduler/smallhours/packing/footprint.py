@@ -11,6 +11,10 @@ from smallhours.packing.regression import Params, ParamValue, Regression
 
 #: How far out the bound lies, in standard deviations: about one trial in 4,000.
 BOUND_SD: Final = 3.5
+#: What is added to a measured peak: allocators keep a little more than they gave before.
+GROWS: Final = 1.02
+#: So far beyond the room a prediction must lie for a configuration to be refused.
+_SURE_SD: Final = 0.52
 #: Repeated measurements of one configuration differ by this share, until they say better.
 _NOISE: Final = 0.05
 _CERTAINTY: Final = 2.0
@@ -97,6 +101,18 @@ class Footprint:
         seen = [m.peak_bytes for m in self.measured if m.params == params]
         upper = max(self._bytes(mean + far), *seen, 0)
         return Bound(self._bytes(mean), upper, self._bytes(mean - far))
+
+    def fits(self, params: Params, room_bytes: int) -> bool:
+        """Say whether a configuration may well fit into so much; True where nothing is known.
+
+        What is refused is never measured, and what is tried in vain costs an attempt: it is tried
+        unless it is too large by `_SURE_SD` standard deviations (odds of about 7 to 3).
+        """
+        predicted = self._model.predict(params)
+        if predicted is None:
+            return True
+        far = _SURE_SD * predicted.scale * self._wider
+        return self._bytes(predicted.mean - far) * GROWS <= room_bytes
 
     def measure(
         self,

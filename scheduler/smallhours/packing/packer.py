@@ -98,6 +98,11 @@ class Packer:
         return self._decks[card]
 
     @property
+    def busy(self) -> bool:
+        """Whether anything is on the cards."""
+        return any(deck.runners for deck in self._decks.values())
+
+    @property
     def decks(self) -> list[Deck]:
         """The cards with what is on them."""
         return [*self._decks.values()]

@@ -3,14 +3,15 @@
 It is made for few observations: the first one already sets the level, and how far another
 configuration may be off follows from what is believed of such parameters at large until the
 observations say better. Noise and its uncertainty are learned too, so predictions are Student's t
-(C. M. Bishop, "Pattern Recognition and Machine Learning", 2006, section 3.3 and exercise 3.12).
+(C. M. Bishop, "Pattern Recognition and Machine Learning", 2006, section 3.3 and exercise 3.12; the
+evidence of a belief: section 3.5).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, TypeAlias
 
 ParamValue: TypeAlias = bool | int | float | str | None
@@ -18,9 +19,11 @@ Params: TypeAlias = Mapping[str, ParamValue]
 
 #: What is believed of slopes before anything was seen, mean and standard deviation. Whole numbers
 #: (sizes of a batch or a layer, counts) often drive a trial's needs, up to in proportion; fractions
-#: (rates, probabilities) seldom do; a choice may make any difference of this order.
+#: (rates, probabilities) seldom do, but one that does (a width factor) does as whole numbers do;
+#: a choice may make any difference of this order.
 _WHOLE: Final = (0.5, 0.4)
 _FRACTION: Final = (0.0, 0.03)
+_DRIVING: Final = (0.5, 0.4)
 _CHOICE: Final = (0.0, 0.25)
 #: Standard deviation that is believed of the level: any.
 _LEVEL_SD: Final = 20.0
@@ -119,31 +122,70 @@ class _Solved:
         return Predicted(mean, math.sqrt(variance), self.freedom)
 
 
+@dataclass(slots=True)
+class _Sums:
+    """All that the posterior takes of the observations."""
+
+    count: int
+    #: Value of the first.
+    first: float
+    #: Of the features with each other, of the features with the values, of the values.
+    gram: list[list[float]]
+    right: list[float]
+    square: float
+
+
 def _solve(seen: Sequence[Observation], noise: float, certainty: float) -> _Solved:
     columns, choices = _columns(seen)
-    prior_mean = [seen[0].value, *(column.mean for column in columns)]
-    # In units of the noise, as conjugate priors want it.
-    prior_sd = [_LEVEL_SD, *(column.sd / noise for column in columns)]
-    size = len(prior_mean)
-    precision = [[0.0] * size for _ in range(size)]
-    right = [0.0] * size
-    for i in range(size):
-        precision[i][i] = prior_sd[i] ** -2
-        right[i] = prior_mean[i] * precision[i][i]
-    square = sum(right[i] * prior_mean[i] for i in range(size))
+    sums = _sums(seen, columns)
+    solved, evidence = _posterior(sums, columns, choices, noise, certainty)
+    # Fractions that drive what was measured are told from the others by the evidence, one by one.
+    for index, column in enumerate(columns):
+        if (column.mean, column.sd) == _FRACTION:
+            other = [*columns]
+            other[index] = replace(column, mean=_DRIVING[0], sd=_DRIVING[1])
+            better, more = _posterior(sums, other, choices, noise, certainty)
+            if more > evidence:
+                columns, solved, evidence = other, better, more
+    return solved
+
+
+def _sums(seen: Sequence[Observation], columns: Sequence[_Column]) -> _Sums:
+    size = len(columns) + 1
+    sums = _Sums(len(seen), seen[0].value, [[0.0] * size for _ in range(size)], [0.0] * size, 0.0)
     for params, value in seen:
         x = [1.0, *(column.of(params) for column in columns)]
-        square += value * value
+        sums.square += value * value
         for i in range(size):
-            right[i] += x[i] * value
+            sums.right[i] += x[i] * value
             for j in range(size):
-                precision[i][j] += x[i] * x[j]
-    covariance = _inverse(precision)
+                sums.gram[i][j] += x[i] * x[j]
+    return sums
+
+
+def _posterior(
+    sums: _Sums,
+    columns: list[_Column],
+    choices: dict[str, set[ParamValue]],
+    noise: float,
+    certainty: float,
+) -> tuple[_Solved, float]:
+    """Return what follows from a belief, and the logarithm of its evidence but for a constant."""
+    prior_mean = [sums.first, *(column.mean for column in columns)]
+    # In units of the noise, as conjugate priors want it.
+    prior = [_LEVEL_SD**-2, *((column.sd / noise) ** -2 for column in columns)]
+    size = range(len(prior))
+    precision = [[sums.gram[i][j] + prior[i] * (i == j) for j in size] for i in size]
+    right = [sums.right[i] + prior[i] * prior_mean[i] for i in size]
+    square = sums.square + sum(prior[i] * prior_mean[i] ** 2 for i in size)
+    covariance, log_determinant = _inverse(precision)
     weights = [sum(a * b for a, b in zip(row, right, strict=True)) for row in covariance]
     misfit = max(0.0, square - sum(w * r for w, r in zip(weights, right, strict=True)))
-    freedom = 2.0 * certainty + len(seen)
-    variance = (2.0 * certainty * noise**2 + misfit) / freedom
-    return _Solved(columns, weights, covariance, variance, freedom, choices)
+    freedom = 2.0 * certainty + sums.count
+    total = 2.0 * certainty * noise**2 + misfit
+    solved = _Solved(columns, weights, covariance, total / freedom, freedom, choices)
+    shrunk = 0.5 * (sum(map(math.log, prior)) - log_determinant)
+    return solved, shrunk - 0.5 * freedom * math.log(total)
 
 
 def _columns(seen: Sequence[Observation]) -> tuple[list[_Column], dict[str, set[ParamValue]]]:
@@ -164,20 +206,21 @@ def _columns(seen: Sequence[Observation]) -> tuple[list[_Column], dict[str, set[
     return columns, choices
 
 
-def _inverse(matrix: list[list[float]]) -> list[list[float]]:
-    """Return the inverse of a small positive definite matrix (Gauss and Jordan)."""
-    size = len(matrix)
+def _inverse(matrix: list[list[float]]) -> tuple[list[list[float]], float]:
+    """Return the inverse of a small positive definite matrix, and its log determinant."""
+    size, log_determinant = len(matrix), 0.0
     rows = [[*row, *(float(i == j) for j in range(size))] for i, row in enumerate(matrix)]
     for i in range(size):
         pivot = max(range(i, size), key=lambda r: abs(rows[r][i]))
         rows[i], rows[pivot] = rows[pivot], rows[i]
         lead = rows[i][i]
+        log_determinant += math.log(abs(lead))
         rows[i] = [value / lead for value in rows[i]]
         for r in range(size):
             factor = rows[r][i]
             if r != i and factor:
                 rows[r] = [a - factor * b for a, b in zip(rows[r], rows[i], strict=True)]
-    return [row[size:] for row in rows]
+    return [row[size:] for row in rows], log_determinant
 
 
 def _t_quantile(normal: float, freedom: float) -> float:
