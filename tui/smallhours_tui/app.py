@@ -66,6 +66,7 @@ class Dashboard(App[None]):
             for place in PLACES
         ),
         Binding("colon", "command_palette", "Command", key_display=":", id="app.command"),
+        Binding("ctrl+p", "command_palette", "Command", show=False, id="app.palette"),
         Binding("q", "leave", "Leave", id="app.leave"),
         Binding("ctrl+c", "leave", "Leave", show=False, priority=True, id="app.interrupt"),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, id="app.suspend"),
@@ -103,6 +104,7 @@ class Dashboard(App[None]):
         self.theme = self._theme_name()
         self.set_keymap(keys.read(self._names_of_keys()))
         if self.options.ascii:
+            self.add_class("-ascii")
             ScrollBar.renderer = _AsciiBars
 
     # -- what others ask
@@ -225,6 +227,11 @@ class Dashboard(App[None]):
     def on_trial_wanted(self, message: TrialWanted) -> None:
         """Show it."""
         self.open_trial(message.study, message.trial)
+
+    def get_key_display(self, binding: Binding) -> str:
+        """Return what a key is called; in ASCII where nothing else may be drawn."""
+        shown = super().get_key_display(binding)
+        return shown if shown.isascii() or not self.options.ascii else binding.key
 
     def show_help(self) -> None:
         """Say which keys work on the screen on top."""

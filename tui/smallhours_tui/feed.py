@@ -7,12 +7,12 @@ ledger's writer never waits for it.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from smallhours import inbox, status
+from smallhours.clock import Clock, SystemClock
 from smallhours.commands.plans import in_order
 from smallhours.core import facts as f
 from smallhours.core.reasons import tag
@@ -104,7 +104,7 @@ class Feed:
         *,
         at: float | None = None,
         since: float | None = None,
-        wall: Callable[[], float] = time.time,
+        clock: Clock | None = None,
     ) -> None:
         """Read what there is.
 
@@ -112,7 +112,7 @@ class Feed:
             home: The state directory; it need not exist.
             at: Wall time (Unix seconds) to look at; None: now.
             since: Wall time from which on what happened is told; None: the latest.
-            wall: The clock on the wall.
+            clock: The machine's clocks.
 
         Raises:
             LedgerError: the ledger is of another version, or damaged.
@@ -120,7 +120,7 @@ class Feed:
         self.home = home
         self.at = at
         self._since = since
-        self._wall = wall
+        self._clock = clock or SystemClock()
         #: None: there is no ledger yet, or none any more.
         self.ledger: Following | None = None
         self._status: Status | None = None
@@ -159,7 +159,7 @@ class Feed:
 
     def _open(self) -> None:
         try:
-            self.ledger = Following(self.home, at=self.at)
+            self.ledger = Following(self.home, self._clock, at=self.at)
         except UsageError:
             self.ledger = None
         self._read_status()
@@ -171,7 +171,7 @@ class Feed:
         return bool(self.night.requests) or any(self.home.inbox.glob("*.json"))
 
     def _now(self) -> float:
-        return self._wall() if self.at is None else self.at
+        return self._clock.wall() if self.at is None else self.at
 
     def _read_status(self) -> bool:
         """Take the engine's plans where the file is another than before; say whether it was."""

@@ -108,6 +108,9 @@ ANSI: Final = Theme(
     dark=True,
     ansi=True,
     variables={
+        "ansi-background": "ansi_black",
+        "ansi-foreground": "ansi_white",
+        "border-blurred": "ansi_black",
         "block-cursor-text-style": "reverse",
         "block-cursor-background": "ansi_default",
         "block-cursor-foreground": "ansi_default",

@@ -62,6 +62,18 @@ _NEWS = _HEAD_FACTS | (
 _METRICS = msgspec.json.Decoder(dict[str, StoredNumber])
 
 
+class _Stopped(NamedTuple):
+    """A clock that stands at a moment gone by."""
+
+    at: float
+
+    def wall(self) -> float:
+        return self.at
+
+    def mono(self) -> float:
+        return self.at
+
+
 class Changed(NamedTuple):
     """What a look at the ledger found new."""
 
@@ -102,7 +114,7 @@ class Following(Snapshot):
         #: None: the present.
         self.at = at
         self._file = _file(home)
-        super().__init__(home, clock)
+        super().__init__(home, clock if at is None else _Stopped(at))
         self._version = self._data_version()
         self._tables: dict[int, TrialTable] = {}
         self._curves: dict[tuple[int, int, str], dict[int, float]] = {}

@@ -31,9 +31,9 @@ def influences(lines: Iterable[TrialLine]) -> list[Influence]:
 
     The values of a parameter are cut into parts of equal size (a choice into its values). The share
     is the part of the variance of the scores' ranks that lies between these parts, as epsilon
-    squared has it: 1 - (1 - eta²)(n - 1)/(n - k), which is 0 on average where there is nothing (T. L.
-    Kelley, "An unbiased correlation ratio measure", PNAS 21, 1935). Each parameter is looked at
-    alone: what only two of them do together is not seen.
+    squared has it: 1 - (1 - eta²)(n - 1)/(n - k), which is 0 on average where there is nothing
+    (T. L. Kelley, "An unbiased correlation ratio measure", PNAS 21, 1935). Each parameter is
+    looked at alone: what only two of them do together is not seen.
 
     Empty: too few trials completed.
     """

@@ -116,6 +116,12 @@ class NightScreen(Look):
         key = self._queue.cursor_key
         return key if isinstance(key, int) else None
 
+    @property
+    def _room(self) -> int:
+        """Columns that the queue has, known before it is laid out."""
+        width = self.app.size.width
+        return width * 3 // 5 if width >= 140 else width
+
     # -- the parts
 
     def _show_tally(self, night: Night) -> None:
@@ -135,7 +141,7 @@ class NightScreen(Look):
     def _show_queue(self, night: Night) -> None:
         views: dict[Hashable, StudyView] = {view.id: view for view in night.studies}
         before, self._views = self._views, views
-        self._queue.set_columns(_queue_columns(self._queue.size.width))
+        self._queue.set_columns(_queue_columns(self._room))
         if [*before] != [*views] or not views:
             self._queue.set_source([*views], self._row)
             self._queue.set_empty(_FIRST_STEPS)
@@ -203,14 +209,17 @@ class NightScreen(Look):
             "study": (self.say(view.name), "bold" if view.outcome is None else ""),
             "bar": (bar(share, _BAR, signs.ascii), mark.hue),
             "trials": (f"{view.ended}/{view.spec.trials}", ""),
-            "best": (words.best(view), "best"),
+            "best": (self.say(words.best(view)), "best"),
             "gain": (self.say(words.gain(view)), ""),
             "state": _state(night, view, signs),
-            "baseline": (number(view.baseline.score if view.baseline else None), "dim"),
+            "baseline": (
+                self.say(number(view.baseline.score if view.baseline else None)),
+                "dim",
+            ),
             "metric": (self.say(view.spec.metric), "dim"),
             "ends": words.ends(night, view),
         }
-        return [cells[column.key] for column in _queue_columns(self._queue.size.width)]
+        return [cells[column.key] for column in _queue_columns(self._room)]
 
     def _card(self, key: Hashable) -> Card:
         view, night, signs = self._views[key], self.feed.night, self.signs
@@ -225,7 +234,7 @@ class NightScreen(Look):
                 (ends, style),
             ],
             [
-                (f"  best {words.best(view)}", "best"),
+                (self.say(f"  best {words.best(view)}"), "best"),
                 (f"  {self.say(gain)}" if gain else "", ""),
             ],
         )

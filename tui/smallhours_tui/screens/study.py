@@ -271,7 +271,8 @@ class StudyScreen(Look):
 
     def _fitting(self) -> tuple[Column, ...]:
         """Return the columns that there is room for."""
-        room = self._table.size.width - 1
+        # The table's own width is not known before it is laid out; a scrollbar and a gutter go off.
+        room = self.app.size.width * (3 if self.wide else 5) // 5 - 2
         columns = [
             Column("mark", "", 1),
             Column("trial", "trial", 6, align="right"),
@@ -298,7 +299,8 @@ class StudyScreen(Look):
         second.append((f"{view.ended} of {spec.trials}", ""))
         ends, style = words.ends(night, view)
         second += [(f" {signs.dot} ", "dim"), (self.say(ends), style)] if ends else []
-        third = [self._best(view), "" if self.wide else self._what_matters(2), self._arranged()]
+        third = [self._arranged(), self._best(view)]
+        third += [] if self.wide else [self._what_matters(2)]
         self._head.show(
             [
                 [(f" {self.say(words.joined(first, signs))}", "title")],
@@ -395,7 +397,10 @@ class StudyScreen(Look):
         cells: dict[str, Cell] = {
             "mark": (self.signs.mark(mark), mark.hue),
             "trial": (str(line.number), "bold" if best else ""),
-            "score": (number(line.value), "best" if best else "" if line.over else "running"),
+            "score": (
+                self.say(number(line.value)),
+                "best" if best else "" if line.over else "running",
+            ),
             "step": (str(line.step) if line.step else "", ""),
             "took": (self._took(line), "dim"),
             "why": self._why(line),
@@ -419,7 +424,7 @@ class StudyScreen(Look):
         return (
             [
                 (f"{self.signs.mark(mark)} {line.number}", mark.hue),
-                (f"  {number(line.value)}", "bold"),
+                (self.say(f"  {number(line.value)}"), "bold"),
                 (f"  step {line.step}  " if line.step else "  ", ""),
                 (why, style),
             ],
