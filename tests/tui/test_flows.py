@@ -321,5 +321,5 @@ def test_a_key_for_something_unknown_is_refused(night: SampleNight, tmp_path: Pa
 
     async def act(shown: Shown) -> None: ...
 
-    with pytest.raises(UsageError, match="did you mean 'study.fold'"):
+    with pytest.raises(UsageError, match=r"did you mean 'study\.fold'"):
         watch(night, act)

@@ -23,14 +23,14 @@ from smallhours.snapshot.influence import influences
 from smallhours.snapshot.lines import TrialLine
 from smallhours_tui import plain
 from smallhours_tui.feed import Feed
-from smallhours_tui.order import Order, arranged
+from smallhours_tui.order import Order, arranged, of_param
 
 
 def line(number: int, **changes: object) -> TrialLine:
     keys: dict[str, object] = {
         "number": number, "role": Role.SEARCH, "of": None, "params": {"lr": 0.1 * number},
-        "seed": number, "state": TrialState.ENDED, "reason": "completed", "value": 1.0 / (number + 1),
-        "step": 10,
+        "seed": number, "state": TrialState.ENDED, "reason": "completed",
+        "value": 1.0 / (number + 1), "step": 10,
     }  # fmt: skip
     return TrialLine(**(keys | changes))  # type: ignore[arg-type]
 
@@ -144,11 +144,16 @@ def test_what_runs_comes_first_in_the_usual_order() -> None:
     assert order([failed, line(1), running]) == [2, 1, 0]
 
 
+def test_a_parameter_may_be_called_like_a_column() -> None:
+    lines = [line(n, params={"step": 9.0 - n}) for n in range(3)]
+    assert order(lines, sort=of_param("step")) == [2, 1, 0]
+
+
 @pytest.mark.parametrize(
     ("text", "kept"),
-    [("lr<0.15", [0, 1]), ("lr>=0.2 step=10", [2, 3]), ("state:failed", [3]), ("!failed", [0, 1, 2]),
-     ("why:exception", [3]), ("act=gelu", [2]), ("gelu", [2]), ("baseline", [0]), ("!lr<0.15", [2, 3]),
-     ("3", [3]), ("nothing", [])],
+    [("lr<0.15", [0, 1]), ("lr>=0.2 step=10", [2, 3]), ("state:failed", [3]),
+     ("!failed", [0, 1, 2]), ("why:exception", [3]), ("act=gelu", [2]), ("gelu", [2]),
+     ("baseline", [0]), ("!lr<0.15", [2, 3]), ("3", [3]), ("nothing", [])],
 )  # fmt: skip
 def test_filters(text: str, kept: list[int]) -> None:
     lines = [
@@ -192,16 +197,17 @@ def test_once_without_a_ledger_says_how_to_begin(tmp_path: Path) -> None:
     assert "smallhours add" in out.getvalue()
 
 
-NOON = datetime(2026, 11, 24, 12, 0).astimezone()
+NOON = datetime.fromisoformat("2026-11-24 12:00").astimezone()
 
 
 @pytest.mark.parametrize(
     ("text", "then"),
-    [("02:41", datetime(2026, 11, 24, 2, 41)), ("13:00", datetime(2026, 11, 23, 13, 0)),
-     ("3h", datetime(2026, 11, 24, 9, 0)), ("2026-11-20 01:02", datetime(2026, 11, 20, 1, 2))],
+    [("02:41", "2026-11-24 02:41"), ("13:00", "2026-11-23 13:00"), ("3h", "2026-11-24 09:00"),
+     ("2026-11-20 01:02", "2026-11-20 01:02")],
 )  # fmt: skip
-def test_times_gone_by_are_read(text: str, then: datetime) -> None:
-    assert when.parse_past(text, NOON) == then.astimezone().timestamp()
+def test_times_gone_by_are_read(text: str, then: str) -> None:
+    expected = datetime.fromisoformat(then).astimezone().timestamp()
+    assert when.parse_past(text, NOON) == expected
 
 
 @pytest.mark.parametrize("text", ["2026-11-25 01:02", "soon", "2026-11-20", "5"])

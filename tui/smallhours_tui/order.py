@@ -49,6 +49,11 @@ class Order(NamedTuple):
     folded: bool = False
 
 
+def of_param(name: str) -> str:
+    """Return what a parameter is sorted by as: none of `SORTS`, whatever its name."""
+    return f":{name}"
+
+
 def arranged(
     lines: Iterable[TrialLine], order: Order, goal: Goal, *, engine_runs: bool
 ) -> list[int]:
@@ -98,7 +103,7 @@ def _key(sort: str, goal: Goal, *, engine_runs: bool) -> Callable[[TrialLine], A
         case "why":
             return lambda line: line.reason if line.over else None
         case name:
-            return lambda line: _sortable(line.params.get(name))
+            return lambda line: _sortable(line.params.get(name.removeprefix(of_param(""))))
 
 
 def _sortable(value: object) -> tuple[int, float | str] | None:

@@ -36,6 +36,13 @@ def age(seconds: float) -> str:
     return f"{int(seconds // _DAY_S)}d"
 
 
+def took(seconds: float) -> str:
+    """Return how long something that is over took: ``4.2s``, ``42s``, else as `age`."""
+    if seconds >= _MINUTE_S:
+        return age(seconds)
+    return f"{seconds:.1f}s" if seconds < 9.95 else f"{seconds:.0f}s"
+
+
 def engine(night: Night) -> tuple[str, str]:
     """Return how the engine is, and the style of that."""
     if night.trouble:

@@ -135,7 +135,7 @@ class NightScreen(Look):
                 room -= width_of(said)
         lines: list[list[Cell]] = [line]
         if stale := words.stale(night):
-            lines.append([(f" {self.say(stale)}", "failed")])
+            lines.append([(f" {self.say(stale)}", words.engine(night)[1])])
         self._tally.show(lines)
 
     def _show_queue(self, night: Night) -> None:

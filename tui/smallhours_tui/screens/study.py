@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Final
 
 from textual import on
@@ -12,13 +12,11 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 from textual.widgets import Input
 
-from smallhours.core.trial import Role
-from smallhours.explain import in_brief
 from smallhours.snapshot import StudyView
 from smallhours.snapshot.following import Changed
 from smallhours.snapshot.influence import LEAST_TRIALS, Influence, influences
 from smallhours.snapshot.lines import TrialLine
-from smallhours.text import number, percent, value
+from smallhours.text import percent, value
 from smallhours_tui import marks, order, words
 from smallhours_tui.curves import StudyCurves
 from smallhours_tui.feed import Night, Update
@@ -26,17 +24,17 @@ from smallhours_tui.messages import TrialWanted
 from smallhours_tui.order import Order
 from smallhours_tui.screens.base import Look
 from smallhours_tui.screens.sorting import Sorting
+from smallhours_tui.screens.study_rows import StudyRows
 from smallhours_tui.widgets.bars import bar
 from smallhours_tui.widgets.cells import Cell
 from smallhours_tui.widgets.plot import CurvePlot
 from smallhours_tui.widgets.prose import Lines
-from smallhours_tui.widgets.table import Card, Column, LineTable
+from smallhours_tui.widgets.table import LineTable
 
 #: Rows keep their order for so long after a key or a click: one is reading.
 _READING_S: Final = 8.0
 #: What matters is worked out again at most this often.
 _INFLUENCE_S: Final = 30.0
-_WHY_LEAST: Final = 18
 _NO_STUDY: Final = "There is no study yet: `smallhours add STUDY.py` adds one."
 
 
@@ -69,8 +67,7 @@ class StudyScreen(Look):
         self._order = Order()
         self._lines: Mapping[int, TrialLine] = {}
         self._new: set[int] = set()
-        self._columns: tuple[Column, ...] = ()
-        self._best_trial: int | None = None
+        self._rows: StudyRows | None = None
         self._influences: list[Influence] = []
         self._influenced = (0, -_INFLUENCE_S)
 
@@ -91,7 +88,6 @@ class StudyScreen(Look):
 
     def on_mount(self) -> None:
         """Show the table first."""
-        self._table.set_cards(2, self._card)
         self._input.display = False
         self._table.focus()
 
@@ -115,7 +111,7 @@ class StudyScreen(Look):
         view = self._view(night)
         if view is None:
             self._head.show([[(f" {_NO_STUDY}", "dim")]])
-            self._table.set_source((), self._row)
+            self._table.set_source((), lambda _: ())
             return
         if update is None:
             self._curves.forget()
@@ -159,7 +155,7 @@ class StudyScreen(Look):
 
     def action_sort(self) -> None:
         """Offer what can be sorted by."""
-        names = {name: self.say(name) for name in self._params()}
+        names = {order.of_param(name): self.say(name) for name in self._params()}
         choices = {**order.SORTS, **names}
         self.app.push_screen(Sorting(choices, self._order.sort), self._sort_by)
 
@@ -248,10 +244,14 @@ class StudyScreen(Look):
         running = self.feed.night.running
         numbers = order.arranged(self._lines.values(), wanted, view.spec.goal, engine_runs=running)
         column = {"state": "mark", "number": "trial"}.get(wanted.sort, wanted.sort)
-        self._columns = self._fitting()
-        self._best_trial = view.best.trial if view.best else None
-        self._table.set_columns(self._columns, (column, wanted.reverse))
-        self._table.set_source(numbers, self._row)
+        # The table's own width is not known before it is laid out; a scrollbar and a gutter go off.
+        room = self.app.size.width * (3 if self.wide else 5) // 5 - 2
+        best = view.best.trial if view.best else None
+        rows = StudyRows(self.feed, self.signs, self._lines, best)
+        self._rows = rows
+        self._table.set_columns(rows.fit(self._params(), room), (column, wanted.reverse))
+        self._table.set_cards(2, rows.card)
+        self._table.set_source(numbers, rows.row)
         nothing = (
             "no trial passes the filter: esc takes it away" if wanted.filter else "no trial yet"
         )
@@ -268,29 +268,6 @@ class StudyScreen(Look):
             names = [] if some is None else [*some.params]
         rank = {item.parameter: i for i, item in enumerate(self._influences)}
         return sorted(names, key=lambda name: rank.get(name, len(rank)))
-
-    def _fitting(self) -> tuple[Column, ...]:
-        """Return the columns that there is room for."""
-        # The table's own width is not known before it is laid out; a scrollbar and a gutter go off.
-        room = self.app.size.width * (3 if self.wide else 5) // 5 - 2
-        columns = [
-            Column("mark", "", 1),
-            Column("trial", "trial", 6, align="right"),
-            Column("score", "score", 9, align="right"),
-            Column("step", "step", 6, align="right"),
-        ]
-        last = [
-            Column("took", "took", 4, align="right"),
-            Column("why", "why", _WHY_LEAST, flexible=True),
-        ]
-        used = sum(column.width + 1 for column in [*columns, *last])
-        for name in self._params():
-            column = Column(name, self.say(name), max(8, min(12, len(name))), align="right")
-            if used + column.width + 1 > room:
-                break
-            columns.append(column)
-            used += column.width + 1
-        return (*columns, *last)
 
     def _show_head(self, night: Night, view: StudyView) -> None:
         spec, signs = view.spec, self.signs
@@ -340,12 +317,12 @@ class StudyScreen(Look):
 
     def _show_note(self) -> None:
         line = self._under_cursor()
-        if line is None:
+        if line is None or self._rows is None:
             self._note.show([])
             return
         mark = marks.of_line(line, engine_runs=self.feed.night.running)
         params = " ".join(f"{name}={value(v)}" for name, v in line.params.items())
-        why, style = self._why(line)
+        why, style = self._rows.why(line)
         first: list[Cell] = [
             (f" {self.signs.mark(mark)} {line.number} ", mark.hue),
             (why or mark.word, style),
@@ -386,64 +363,3 @@ class StudyScreen(Look):
         bright = {n for n in self._table.marked if isinstance(n, int)}
         bright |= {key} if isinstance(key, int) else set()
         self._curves.draw(self._plot, view, self._lines, bright, self.shown)
-
-    # -- rows
-
-    def _row(self, key: Hashable) -> Sequence[Cell]:
-        assert isinstance(key, int)
-        line = self._lines[key]
-        mark = marks.of_line(line, engine_runs=self.feed.night.running)
-        best = line.number == self._best_trial
-        cells: dict[str, Cell] = {
-            "mark": (self.signs.mark(mark), mark.hue),
-            "trial": (str(line.number), "bold" if best else ""),
-            "score": (
-                self.say(number(line.value)),
-                "best" if best else "" if line.over else "running",
-            ),
-            "step": (str(line.step) if line.step else "", ""),
-            "took": (self._took(line), "dim"),
-            "why": self._why(line),
-        }
-        shown: list[Cell] = []
-        for column in self._columns:
-            if column.key in cells:
-                shown.append(cells[column.key])
-            else:
-                param = line.params.get(column.key)
-                known = column.key in line.params
-                shown.append((self.say(value(param)) if known else "", ""))
-        return shown
-
-    def _card(self, key: Hashable) -> Card:
-        assert isinstance(key, int)
-        line = self._lines[key]
-        mark = marks.of_line(line, engine_runs=self.feed.night.running)
-        params = " ".join(f"{name}={value(v)}" for name, v in line.params.items())
-        why, style = self._why(line)
-        return (
-            [
-                (f"{self.signs.mark(mark)} {line.number}", mark.hue),
-                (self.say(f"  {number(line.value)}"), "bold"),
-                (f"  step {line.step}  " if line.step else "  ", ""),
-                (why, style),
-            ],
-            [(f"  {self.say(params)}", "dim")],
-        )
-
-    def _took(self, line: TrialLine) -> str:
-        living = self.feed.night.now - line.since if line.since and self.feed.night.running else 0
-        seconds = line.seconds + max(0.0, living)
-        return words.age(seconds) if seconds else ""
-
-    def _why(self, line: TrialLine) -> Cell:
-        """Return why a trial ended, or what it is, in a few words."""
-        role = {Role.BASELINE: "baseline; ", Role.CONFIRMATION: f"repeats {line.of}; "}
-        prefix = role.get(line.role, "")
-        if line.over and self.feed.ledger is not None:
-            reason = self.feed.ledger.reason(line)
-            assert reason is not None
-            hue = marks.of_line(line, engine_runs=True).hue
-            return self.say(prefix + in_brief(reason)), "" if hue == "done" else hue
-        mark = marks.of_line(line, engine_runs=self.feed.night.running)
-        return self.say(prefix + mark.word), mark.hue
