@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 from textual import on
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input
 
@@ -33,6 +34,8 @@ from smallhours_tui.widgets.table import LineTable
 
 #: Rows keep their order for so long after a key or a click: one is reading.
 _READING_S: Final = 8.0
+#: The curve of the row under the cursor is drawn once the cursor has rested for so long.
+_REST_S: Final = 0.2
 #: What matters is worked out again at most this often.
 _INFLUENCE_S: Final = 30.0
 _NO_STUDY: Final = "There is no study yet: `smallhours add STUDY.py` adds one."
@@ -68,6 +71,7 @@ class StudyScreen(Look):
         self._lines: Mapping[int, TrialLine] = {}
         self._new: set[int] = set()
         self._rows: StudyRows | None = None
+        self._resting: Timer | None = None
         self._influences: list[Influence] = []
         self._influenced = (0, -_INFLUENCE_S)
 
@@ -115,9 +119,9 @@ class StudyScreen(Look):
             return
         if update is None:
             self._curves.forget()
-        self._take(
-            view, None if update is None else update.changed.trials.get(view.id, frozenset())
-        )
+        changed = None if update is None else update.changed.trials.get(view.id, frozenset())
+        facts = update is not None and view.id in update.changed.studies
+        self._take(view, changed, facts=facts)
         self._show_head(night, view)
         self._show_note()
         side = self.query_one("#side")
@@ -189,9 +193,11 @@ class StudyScreen(Look):
             self.post_message(TrialWanted(self.study, message.key))
 
     def on_line_table_moved(self) -> None:
-        """Say more about the row, and draw its curve bright."""
+        """Say more about the row, and draw its curve bright once the cursor rests."""
         self._show_note()
-        self._draw_curves()
+        if self._resting is not None:
+            self._resting.stop()
+        self._resting = self.set_timer(_REST_S, self._draw_curves)
 
     def on_line_table_marks_changed(self) -> None:
         """Draw the curves of marked trials bright."""
@@ -208,8 +214,16 @@ class StudyScreen(Look):
         found = next((view for view in night.studies if view.id == self.study), None)
         return found or self.feed.ledger.study(self.study)
 
-    def _take(self, view: StudyView, changed: frozenset[int] | None) -> None:
-        """Take in what is new; None: everything."""
+    def _take(
+        self, view: StudyView, changed: frozenset[int] | None, *, facts: bool = False
+    ) -> None:
+        """Take in what is new.
+
+        Args:
+            view: The study.
+            changed: Trials of which something is new; None: everything.
+            facts: Whether that is more than reports, which leave nearly every order as it is.
+        """
         assert self.feed.ledger is not None
         self._lines = self.feed.ledger.trials(view.id)
         if changed is None:
@@ -221,7 +235,8 @@ class StudyScreen(Look):
         reading = time.monotonic() - self.dashboard.touched_at < _READING_S
         known = set(self._table.keys)
         self._new |= {trial for trial in changed if trial not in known}
-        if reading:
+        by_reports = self._order.sort == "step" or bool(self._order.filter)
+        if reading or not (self._new or facts or by_reports):
             self._table.changed([*changed, *self._living()])
         else:
             self._arrange(self._order)
