@@ -75,6 +75,37 @@ def parse_until(text: str, now: datetime) -> float:
     return now.timestamp() + parse_duration(typed.removeprefix("+"))
 
 
+def parse_past(text: str, now: datetime) -> float:
+    """Read a point in time gone by; return it as Unix seconds.
+
+    ``02:41`` is the last time at which the clocks here showed that, ``3h`` is that long ago, and a
+    date with a time is what it says, in local time where it names no zone.
+
+    Args:
+        text: What was typed.
+        now: The time that it is read at.
+
+    Raises:
+        UsageError: it is no time, or it lies ahead.
+    """
+    typed = text.strip()
+    clock = _CLOCK.fullmatch(typed)
+    if clock:
+        # The next time that the clocks show it, seen from a day ago.
+        return _next(int(clock[1]), int(clock[2]), now - timedelta(days=1), text)
+    if _DATE_ONLY.fullmatch(typed):
+        raise UsageError(f'{text!r} has no time of day: say it like "{typed} 02:41"')
+    try:
+        at = datetime.fromisoformat(typed).timestamp()
+    except (ValueError, OverflowError):
+        if not typed.removeprefix("-")[:1].isdecimal():
+            raise UsageError(f'expected a time like "02:41" or "3h", got {text!r}') from None
+        return now.timestamp() - parse_duration(typed.removeprefix("-"))
+    if at > now.timestamp():
+        raise UsageError(f"{text!r} has not come yet")
+    return at
+
+
 def _next(hour: int, minute: int, now: datetime, text: str) -> float:
     """Return when the clocks here show a time of day next, whatever they are put to in between."""
     if minute > 59 or hour * 60 + minute > 24 * 60:

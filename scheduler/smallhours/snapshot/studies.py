@@ -41,7 +41,7 @@ _ENDED = (
     "SELECT seq, trial, attempt, reason, score FROM event"
     " WHERE kind = 'attempt_ended' AND study = ? AND seq <= ?"
 )
-_BODY = "SELECT body FROM event WHERE seq = ?"
+BODY = "SELECT body FROM event WHERE seq = ?"
 _FIRST_START = "SELECT min(at) FROM event WHERE kind = 'attempt_started' AND study = ? AND seq <= ?"
 _UNENDED = (
     "SELECT trial, at FROM event AS start WHERE kind = 'attempt_started' AND study = ?1"
@@ -303,7 +303,7 @@ class _Tally:
         }
 
     def _says_over(self, seq: int) -> bool:
-        return END_BODY.decode(self._source.rows(_BODY, seq)[0][0]).then == "over"
+        return END_BODY.decode(self._source.rows(BODY, seq)[0][0]).then == "over"
 
     def _numbers(self) -> Iterable[int]:
         """Return the numbers of all trials."""

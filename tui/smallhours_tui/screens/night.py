@@ -1,0 +1,334 @@
+"""The night at a glance: the queue, the devices with what runs on them, what happened last."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from typing import ClassVar, Final, NamedTuple
+
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
+from textual.widget import Widget
+
+from smallhours.commands.devices import title as device_title
+from smallhours.snapshot import RunView, StudyView
+from smallhours.status import DeviceReading
+from smallhours.text import clock, number
+from smallhours_tui import marks, words
+from smallhours_tui.feed import Happening, Night, Update
+from smallhours_tui.messages import StudyWanted, TrialWanted
+from smallhours_tui.screens.base import Look
+from smallhours_tui.widgets.bars import bar
+from smallhours_tui.widgets.cells import Cell, width_of
+from smallhours_tui.widgets.prose import Lines
+from smallhours_tui.widgets.table import Card, Column, LineTable
+
+#: Slots that are seen without scrolling.
+_SLOTS_SEEN: Final = 8
+_FIRST_STEPS: Final[Card] = (
+    [("Nothing is in the queue yet.", "bold")],
+    [("", "")],
+    [("  smallhours add STUDY.py     puts a study into it", "")],
+    [("  smallhours start --detach   runs it, also after logout", "")],
+    [("  smallhours doctor           says whether this machine is fit", "")],
+)
+
+
+class Slot(NamedTuple):
+    """A place for a trial on a device."""
+
+    device: str
+    number: int
+
+
+class NightScreen(Look):
+    """The first screen."""
+
+    TAB: ClassVar[str] = "night"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "app.focus_next", "Next pane", id="night.pane"),
+        Binding("shift+tab", "app.focus_previous", "Pane before", show=False, id="night.pane_back"),
+    ]
+    HELP: ClassVar[str] = (
+        "The queue in the order in which studies get places, with how far each has come, its best"
+        " score beside the baseline's and when it will be done. Below: the devices, which trial"
+        " sits on which slot, and what happened last, newest first."
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._views: dict[Hashable, StudyView] = {}
+        self._slots: dict[Hashable, RunView | None] = {}
+
+    def body(self) -> Iterator[Widget]:
+        """Queue, devices and slots; what happened last below them, or at their side."""
+        ascii_only = self.signs.ascii
+        cut = "~" if ascii_only else "…"
+        self._tally = Lines(cut=cut, id="tally")
+        self._queue = LineTable(ascii=ascii_only, id="queue")
+        self._note = Lines(cut=cut, id="note")
+        self._devices = Lines(cut=cut, id="devices")
+        self._places = LineTable(ascii=ascii_only, id="slots", cards_below=0)
+        self._happened = LineTable(ascii=ascii_only, id="happened", cards_below=0)
+        yield self._tally
+        yield Container(
+            Vertical(self._queue, self._note, self._devices, self._places, id="now"),
+            self._happened,
+            id="night",
+        )
+
+    def on_mount(self) -> None:
+        """Say what the columns are."""
+        self._queue.set_cards(2, self._card)
+        self._places.set_columns(_SLOT_COLUMNS)
+        self._queue.focus()
+
+    def show(self, night: Night, update: Update | None) -> None:
+        """Show it."""
+        self._show_tally(night)
+        self._show_queue(night)
+        self._show_devices(night)
+        self._show_slots(night)
+        self._show_happened(night, anew=update is None or update.any)
+
+    def on_line_table_opened(self, message: LineTable.Opened) -> None:
+        """Open the study or the trial of a row."""
+        key = message.key
+        if message.table is self._queue and isinstance(key, int):
+            self.post_message(StudyWanted(key))
+        elif message.table is self._places:
+            run = self._slots.get(key)
+            if run is not None:
+                self.post_message(TrialWanted(run.study, run.number))
+        elif isinstance(key, Happening) and key.study is not None:
+            if key.trial is None:
+                self.post_message(StudyWanted(key.study))
+            else:
+                self.post_message(TrialWanted(key.study, key.trial))
+
+    def on_line_table_moved(self, message: LineTable.Moved) -> None:
+        """Say more about the study under the cursor."""
+        if message.table is self._queue:
+            self._show_note(self.feed.night)
+
+    @property
+    def study(self) -> int | None:
+        """The study under the cursor; None: there is none."""
+        key = self._queue.cursor_key
+        return key if isinstance(key, int) else None
+
+    @property
+    def _room(self) -> int:
+        """Columns that the queue has, known before it is laid out."""
+        width = self.app.size.width
+        return width * 3 // 5 if width >= 140 else width
+
+    # -- the parts
+
+    def _show_tally(self, night: Night) -> None:
+        counts = words.tally(night)
+        line = [(" ", ""), *words.tally_line(counts, self.signs)]
+        room = self.app.size.width - sum(width_of(said) for said, _ in line)
+        for part in filter(None, (words.done_at(night), *words.machine(night))):
+            said = f"{self.signs.dot} {self.say(part)} "
+            if width_of(said) <= room:
+                line.append((said, "bold"))
+                room -= width_of(said)
+        lines: list[list[Cell]] = [line]
+        if stale := words.stale(night):
+            lines.append([(f" {self.say(stale)}", words.engine(night)[1])])
+        self._tally.show(lines)
+
+    def _show_queue(self, night: Night) -> None:
+        views: dict[Hashable, StudyView] = {view.id: view for view in night.studies}
+        before, self._views = self._views, views
+        self._queue.set_columns(_queue_columns(self._room))
+        if [*before] != [*views] or not views:
+            self._queue.set_source([*views], self._row)
+            self._queue.set_empty(_FIRST_STEPS)
+            # Where there is room, what belongs together stands together.
+            tall = "1fr" if not self.has_class("-wide") else max(len(_FIRST_STEPS), len(views)) + 2
+            self._queue.styles.height = tall
+        else:
+            self._queue.changed(views)
+        self._show_note(night)
+
+    def _show_note(self, night: Night) -> None:
+        view = self._views.get(self._queue.cursor_key)
+        said = "" if view is None else self.say(words.study_note(night, view))
+        more = f" {night.more} more are over." if night.more else ""
+        self._note.show([[(f" {said}{more}", "dim")]])
+
+    def _show_devices(self, night: Night) -> None:
+        readings = night.plans.devices if night.plans else ()
+        width = 12 if self.app.size.width < 100 else 24
+        self._devices.show([self._device(reading, width) for reading in readings])
+
+    def _device(self, reading: DeviceReading, width: int) -> list[Cell]:
+        name = device_title(reading.kind, reading.index, reading.name)
+        line: list[Cell] = [(f" {self.say(name):<6} ", "title")]
+        for what, wide, (share, said) in (
+            ("mem", 12, words.memory(reading)),
+            ("busy", 5, words.busy(reading)),
+        ):
+            if share is None:
+                continue
+            drawn = bar(share, width, self.signs.ascii)
+            full = "stopped" if share > 0.9 and what == "mem" else "running"
+            line += [(f"{what} ", "dim"), (drawn, full), (f" {said:>{wide}}  ", "")]
+        figures = words.joined(words.device_figures(reading), self.signs)
+        line.append((self.say(figures), "failed" if reading.too_hot else "dim"))
+        return line
+
+    def _show_slots(self, night: Night) -> None:
+        slots = _slots(night)
+        before, self._slots = self._slots, slots
+        if [*before] != [*slots]:
+            self._places.styles.height = 1 + min(_SLOTS_SEEN, max(1, len(slots)))
+            self._places.set_source([*slots], self._slot_row)
+        else:
+            self._places.changed(slots)
+        if not slots:
+            nothing = "nothing runs" if night.engine is not None else ""
+            self._places.set_empty(([(nothing, "dim")],))
+
+    def _show_happened(self, night: Night, *, anew: bool) -> None:
+        self._happened.set_columns(_HAPPENED_COLUMNS)
+        if anew:
+            self._happened.set_source(night.happened, self._line)
+        if not night.happened:
+            self._happened.set_empty(([("nothing has happened yet", "dim")],))
+
+    # -- rows
+
+    def _row(self, key: Hashable) -> Sequence[Cell]:
+        view, night, signs = self._views[key], self.feed.night, self.signs
+        mark = marks.of_study(view)
+        share = view.ended / view.spec.trials if view.spec.trials else 0.0
+        cells: dict[str, Cell] = {
+            "mark": (signs.mark(mark), mark.hue),
+            "study": (self.say(view.name), "bold" if view.outcome is None else ""),
+            "bar": (bar(share, _BAR, signs.ascii), mark.hue),
+            "trials": (f"{view.ended}/{view.spec.trials}", ""),
+            "best": (self.say(words.best(view)), "best"),
+            "gain": (self.say(words.gain(view)), ""),
+            "state": _state(night, view, signs),
+            "baseline": (
+                self.say(number(view.baseline.score if view.baseline else None)),
+                "dim",
+            ),
+            "metric": (self.say(view.spec.metric), "dim"),
+            "ends": words.ends(night, view),
+        }
+        return [cells[column.key] for column in _queue_columns(self._room)]
+
+    def _card(self, key: Hashable) -> Card:
+        view, night, signs = self._views[key], self.feed.night, self.signs
+        mark = marks.of_study(view)
+        ends, style = words.ends(night, view)
+        gain = words.gain(view)
+        return (
+            [
+                (f"{signs.mark(mark)} ", mark.hue),
+                (self.say(view.name), "bold"),
+                (f"  {view.ended}/{view.spec.trials}  ", ""),
+                (ends, style),
+            ],
+            [
+                (self.say(f"  best {words.best(view)}"), "best"),
+                (f"  {self.say(gain)}" if gain else "", ""),
+            ],
+        )
+
+    def _slot_row(self, key: Hashable) -> Sequence[Cell]:
+        assert isinstance(key, Slot)
+        night, run = self.feed.night, self._slots[key]
+        place: Cell = (self.say(f"{_short(night, key.device)} {key.number}"), "dim")
+        if run is None:
+            return [place, (" ", ""), ("free", "dim"), *[("", "")] * 4]
+        return [
+            place,
+            (self.signs.mark(marks.RUNNING), "running"),
+            (self.say(run.trial), ""),
+            (f"{run.step}/{run.steps}", ""),
+            (self.say(words.doing(run)), ""),
+            (words.pace(run), "dim"),
+            (words.age(night.now - run.since), "dim"),
+        ]
+
+    def _line(self, key: Hashable) -> Sequence[Cell]:
+        assert isinstance(key, Happening)
+        mark = next((m for m in marks.legend() if m.hue == key.hue), None)
+        return [
+            (clock(key.at, self.feed.night.now), "dim"),
+            (self.signs.mark(mark) if mark else " ", key.hue or ""),
+            (self.say(key.text), ""),
+        ]
+
+
+_BAR: Final = 10
+_SLOT_COLUMNS: Final = (
+    Column("slot", "slot", 8),
+    Column("mark", "", 1),
+    Column("trial", "trial", 14, flexible=True),
+    Column("step", "step", 11, align="right"),
+    Column("doing", "metric", 20, flexible=True),
+    Column("pace", "pace", 11, align="right"),
+    Column("for", "for", 4, align="right"),
+)
+_HAPPENED_COLUMNS: Final = (
+    Column("at", "when", 5),
+    Column("mark", "", 1),
+    Column("text", "what happened", 20, flexible=True),
+)
+
+
+def _queue_columns(room: int) -> tuple[Column, ...]:
+    """Return the columns of the queue that there is room for."""
+    columns = [
+        Column("mark", "", 1),
+        Column("study", "study", 12, flexible=True),
+        Column("bar", "", _BAR),
+        Column("trials", "trials", 11, align="right"),
+        Column("best", "best", 9, align="right"),
+    ]
+    if room >= 110:
+        columns += [Column("baseline", "baseline", 9, align="right")]
+    columns += [Column("gain", "vs baseline", 13)]
+    if room >= 110:
+        columns += [Column("metric", "metric", 12), Column("state", "state", 14, flexible=True)]
+    return (*columns, Column("ends", "done", 13))
+
+
+def _state(night: Night, view: StudyView, signs: marks.Signs) -> Cell:
+    mark = marks.of_study(view)
+    waits = night.waits(view.id)
+    if view.running_since:
+        return f"{len(view.running_since)} running", "running"
+    if view.outcome is None and waits is not None:
+        return signs.say(waits[0]), "waiting"
+    return mark.word, mark.hue
+
+
+def _slots(night: Night) -> dict[Hashable, RunView | None]:
+    """Return every slot with what sits on it; None: it is free.
+
+    The engine says how many slots there are, the ledger which device a trial runs on.
+    """
+    slots: dict[Hashable, RunView | None] = {}
+    taken: dict[str, int] = {}
+    for run in night.runs:
+        taken[run.device] = taken.get(run.device, 0) + 1
+        slots[Slot(run.device, taken[run.device])] = run
+    if night.plans is not None and night.plans.device:
+        device = night.plans.device
+        for _ in range(night.plans.slots - len(slots)):
+            taken[device] = taken.get(device, 0) + 1
+            slots[Slot(device, taken[device])] = None
+    return slots
+
+
+def _short(night: Night, device: str) -> str:
+    """Return what a device is called in the slots."""
+    readings = night.plans.devices if night.plans else ()
+    found = next((r for r in readings if r.name == device), None)
+    return device if found is None else device_title(found.kind, found.index, found.name)
