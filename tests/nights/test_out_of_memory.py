@@ -94,6 +94,7 @@ def trials_with(facts: list[f.Fact], kind: Any) -> list[int]:
     return sorted({fact.trial for fact in ends if isinstance(fact.reason, kind)})
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("sampler", "seed", "trials"),
     [

@@ -184,14 +184,15 @@ class Placement:
         return any(obstacle != "probe" or not watched for obstacle in mine.values())
 
     def too_large(self, study: Study, params: Params) -> tuple[int, int] | None:
-        """Return what a configuration needs at least and what there is, where it can't fit."""
+        """Return what a configuration is expected to need and what there is, if it can't fit."""
         kind = self.kind_of(study)
         packer = self._packers.get(kind) if kind is not None else None
         footprint = None if packer is None else packer.know.footprints.get(str(study.id))
-        if packer is None or footprint is None or (bound := footprint.bound(params)) is None:
+        if packer is None or footprint is None:
             return None
         most = max(deck.card.total_bytes - deck.card.reserve_bytes for deck in packer.decks)
-        return None if footprint.fits(params, most) else (bound.expected_bytes, most)
+        needed = footprint.beyond(params, most)
+        return None if needed is None else (needed, most)
 
     def trial(self, name: str) -> Trial | None:
         """Return the trial of a packer's name that runs; None: it has ended."""

@@ -102,17 +102,21 @@ class Footprint:
         upper = max(self._bytes(mean + far), *seen, 0)
         return Bound(self._bytes(mean), upper, self._bytes(mean - far))
 
-    def fits(self, params: Params, room_bytes: int) -> bool:
-        """Say whether a configuration may well fit into so much; True where nothing is known.
+    def beyond(self, params: Params, room_bytes: int) -> int | None:
+        """Return what a configuration is expected to need where that is beyond the room.
+
+        None: it may well fit, or nothing is known.
 
         What is refused is never measured, and what is tried in vain costs an attempt: it is tried
         unless it is too large by `_SURE_SD` standard deviations (odds of about 7 to 3).
         """
         predicted = self._model.predict(params)
         if predicted is None:
-            return True
+            return None
         far = _SURE_SD * predicted.scale * self._wider
-        return self._bytes(predicted.mean - far) * GROWS <= room_bytes
+        if self._bytes(predicted.mean - far) * GROWS <= room_bytes:
+            return None
+        return int(self._bytes(predicted.mean) * GROWS)
 
     def measure(
         self,
