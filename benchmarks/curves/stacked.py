@@ -162,7 +162,9 @@ class _Optimizer:
             first.mul_(_BETAS[0]).add_(gradient, alpha=1 - _BETAS[0])
             second.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
             scale = (second / (1 - _BETAS[1] ** self._steps)).sqrt_().add_(1e-8)
-            weight.sub_(lr * (first / (1 - _BETAS[0] ** self._steps) / scale + self._decay * weight))
+            weight.sub_(
+                lr * (first / (1 - _BETAS[0] ** self._steps) / scale + self._decay * weight)
+            )
 
 
 def _loss(metric: str, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -63,7 +63,9 @@ def _mnist1d(**changes: object) -> tuple[np.ndarray, np.ndarray]:
 def mnist1d_mlp() -> Task:
     """MNIST-1D, a perceptron with two hidden layers."""
     blocks = _split(*_mnist1d(), 2000)
-    return Task("mnist1d-mlp", *blocks, "accuracy", 10, 2, _draw(1, (16, 32, 64), (16, 32, 64, 128)))
+    return Task(
+        "mnist1d-mlp", *blocks, "accuracy", 10, 2, _draw(1, (16, 32, 64), (16, 32, 64, 128))
+    )
 
 
 def mnist1d_conv() -> Task:
@@ -75,7 +77,7 @@ def mnist1d_conv() -> Task:
 
 
 def digits_conv() -> Task:
-    """Digits of people that the network has not seen, a 4 x 4 convolution, stride 2, before a hidden layer."""
+    """Digits of people that the network has not seen, a 4 x 4 convolution of stride 2 first."""
     images, labels = load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8).astype(np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(images, (4, 4), axis=(1, 2))[:, ::2, ::2]
