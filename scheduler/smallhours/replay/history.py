@@ -71,8 +71,9 @@ def collect(snapshot: Snapshot, studies: Sequence[Head]) -> History:
         history.configs += known.values()
     if len(history.configs) < 2:
         raise UsageError(
-            f"{listing([head.name for head in studies])}: {len(history.configs)} configurations ran"
-            " to their end, 2 are the least that a table can have"
+            f"{listing([head.name for head in studies])}: of"
+            f" {count(len(history.configs), 'configuration')} there is a whole curve, a table needs"
+            " 2 or more"
         )
     return history
 

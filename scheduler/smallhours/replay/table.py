@@ -189,7 +189,7 @@ def _seconds(file: str, array: NDArray[Any] | None, shape: tuple[int, ...]) -> F
 
 
 def _recorded(file: str, array: NDArray[Any] | None, curves: Floats) -> tuple[int, ...]:
-    configs, seeds, _ = curves.shape
+    configs, seeds = int(curves.shape[0]), int(curves.shape[1])
     if array is None:
         return (seeds,) * configs
     if array.shape != (configs,) or array.dtype.kind not in "iu":
