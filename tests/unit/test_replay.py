@@ -218,7 +218,7 @@ def test_compute_is_counted_in_seconds_where_the_table_has_them(tmp_path: Path):
 
 
 def test_what_several_studies_came_to_is_summed_up():
-    results = [Result(10.0, 5.0, regret, regret > 18) for regret in range(20)]
+    results = [Result(0.25 + 0.5 * (regret % 2), regret, regret > 18) for regret in range(20)]
     score = Score.of("x", results)
     assert (score.speedup, score.mean_regret, score.p95_regret) == (2.0, 9.5, 18)
     assert score.false_stop_share == 0.05

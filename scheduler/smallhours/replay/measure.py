@@ -37,9 +37,8 @@ class Plan:
 class Result:
     """What one study came to."""
 
-    #: Seconds of all its trials, without stopping and with.
-    whole_s: float
-    used_s: float
+    #: Compute of all its trials, what they take without stopping being 1.
+    used: float
     #: By how many percentage points the pick is worse than the pick without stopping.
     regret: float
     #: Whether a stopped trial is clearly better than the pick; None: the table can't tell.
@@ -51,7 +50,7 @@ class Score:
     """What a contender saved and lost over all studies."""
 
     rule: str
-    #: Compute without stopping for each unit of compute with.
+    #: Compute without stopping for each unit of compute with; every study counts the same.
     speedup: float
     mean_regret: float
     p95_regret: float
@@ -63,10 +62,9 @@ class Score:
         """Sum up the results of all studies, of one table or of several."""
         regrets = sorted(result.regret for result in results)
         lost = [result.lost for result in results if result.lost is not None]
-        used_s = math.fsum(result.used_s for result in results)
         return cls(
             rule=rule,
-            speedup=math.fsum(result.whole_s for result in results) / used_s,
+            speedup=len(results) / math.fsum(result.used for result in results),
             mean_regret=math.fsum(regrets) / len(regrets),
             p95_regret=regrets[math.ceil(0.95 * len(regrets)) - 1],
             false_stop_share=sum(lost) / len(lost) if lost else None,
@@ -132,8 +130,7 @@ class _Study:
         if self._margin is not None:
             lost = any(self._merits[number] > pick + self._margin for number in outcome.stopped)
         return Result(
-            whole_s=self._whole_s,
-            used_s=self._seconds(outcome),
+            used=self._seconds(outcome) / self._whole_s,
             regret=_POINTS * max(0.0, self._best - pick),
             lost=lost,
         )
