@@ -1,9 +1,11 @@
 """Make the curve tables that stopping rules are measured on: 6,000 real trainings of 80 steps.
 
 Each table holds one validation metric of 400 configurations, three seeds each, after every epoch,
-and how long an epoch of each configuration took when it was trained alone on this machine.
+and the seconds that an epoch of each configuration takes when it is trained alone.
 
     pip install mnist1d; python benchmarks/curves/make.py [TASK...] [--seeds 3] [--jobs 2]
+
+The same seeds give the same curves, bit for bit on one machine; the seconds are the machine's.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 STEPS = 80
 SEEDS = 3
 #: Epochs that are timed, after one that isn't.
-_TIMED = 3
+_TIMED = 5
 #: A stack of at most so many networks fits the processor's caches.
 _STACK = 48
 #: Values are rounded to so many binary digits: noise of a metric is far above it.
@@ -33,7 +35,7 @@ _BITS = 12
 def main() -> None:
     """Train what was asked for and write one table a task."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tasks", nargs="*", choices=[*TASKS, []], help="all without")
+    parser.add_argument("tasks", nargs="*", type=_task, metavar="TASK", help="all without")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=HERE)
@@ -47,6 +49,12 @@ def main() -> None:
             taken = time.perf_counter() - started
             print(f"{name}: {table['curves'].shape} in {taken:.0f} s, {path.stat().st_size} bytes",
                   flush=True)  # fmt: skip
+
+
+def _task(text: str) -> str:
+    if text not in TASKS:
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(TASKS)}, got {text!r}")
+    return text
 
 
 def make(name: str, seeds: int, pool: ProcessPoolExecutor) -> dict[str, np.ndarray]:
@@ -69,8 +77,8 @@ def make(name: str, seeds: int, pool: ProcessPoolExecutor) -> dict[str, np.ndarr
         for (number, seed), curve in zip(part, trained, strict=True):
             curves[number, seed] = curve
     for members in stacks.values():
-        taken_s = _epoch_s(task, task.configs[members[0][0]])
-        seconds[[number for number, _ in members]] = taken_s
+        numbers = [number for number, _ in members]
+        seconds[numbers] = _epoch_s(task, task.configs[numbers[0]])
     return {
         "curves": _rounded(curves),
         "goal": np.array(task.goal),
@@ -84,11 +92,14 @@ def _train(name: str, configs: list[Config], seed: int) -> np.ndarray:
 
 
 def _epoch_s(task: Task, config: Config) -> float:
-    """Return what an epoch of one network takes when it is trained alone, in seconds."""
+    """Return what an epoch of one network takes when it is trained alone, in seconds.
+
+    It is the time on one core, which other work on the machine doesn't lengthen much.
+    """
     torch.set_num_threads(1)
     ticks: list[float] = []
-    train(task, [config], 1 + _TIMED, 0, lambda: ticks.append(time.perf_counter()))
-    return float(np.median(np.diff(ticks)))
+    train(task, [config], 1 + _TIMED, 0, lambda: ticks.append(time.process_time()))
+    return float(np.diff(ticks).min())
 
 
 def _rounded(curves: np.ndarray) -> np.ndarray:
