@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,8 @@ Floats: TypeAlias = NDArray[np.float64]
 #: Keys that a file must have, and those that it may have.
 _NEEDED = ("curves", "goal")
 _OPTIONAL = ("seconds_per_step", "seeds_recorded")
+#: What reading a damaged archive raises: numpy passes on what `zipfile` and `zlib` say.
+_UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError)
 _SHAPE = "numbers of shape [configs, seeds, steps]"
 
 
@@ -128,7 +131,7 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
             return arrays
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such file") from None
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise StudyFileError(str(path), "", f"it can't be read: {error}") from error
     except ValueError as error:
         raise StudyFileError(
@@ -143,7 +146,7 @@ def _array(path: Path, loaded: np.lib.npyio.NpzFile, key: str) -> NDArray[Any]:
         raise StudyFileError(
             str(path), key, "expected an array of numbers or text, got Python objects"
         ) from error
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except _UNREADABLE as error:
         raise StudyFileError(str(path), key, f"it can't be read: {error}") from error
     return array
 
