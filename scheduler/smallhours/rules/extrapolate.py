@@ -29,8 +29,6 @@ _GRANTED_SCATTER = 4.0
 _FALL = 3.0
 #: A rise slows down where it is less than this share of the one a window before.
 _SLOWER = 0.95
-#: All that is needed for a stop must hold at so many reports in a row.
-_IN_A_ROW = 2
 #: The best share of those that came to a step are never stopped there.
 _SAFE_SHARE = 0.4
 
@@ -59,7 +57,7 @@ class ExtrapolateRule:
     * its forecast is behind what the leader has, by more than the study's noise;
     * now, too, it is behind what the leader had at the same share of its own way (with a caution
       below 1: behind a point that much nearer to what the leader has in the end);
-    * it is not among the best third of all trials that came to this step;
+    * it is not among the best 40 % of all trials that came to this step;
     * its rise slows down, or is within its scatter: one that does not slow down has no bound.
 
     Nothing is stopped up to step `warmup`, nor in the first 5 % of the steps. Where a trial's best
@@ -100,10 +98,7 @@ class ExtrapolateRule:
     def observe(self, trial: int, step: int, curve: Curve) -> None:
         """Take a report into the trial's levels and into those of the step, and judge it."""
         self._take(trial, step, curve)
-        cut = self._judge(trial, step)
-        run = self._running[trial]
-        run.behind = 0 if cut is None else run.behind + 1
-        run.cut = cut if run.behind >= _IN_A_ROW else None
+        self._running[trial].cut = self._judge(trial, step)
 
     def decide(self, trial: int, step: int, curve: Curve) -> RuleCut | None:
         """Return the verdict on the trial's latest report."""
@@ -265,15 +260,14 @@ class _Outlook(NamedTuple):
 class _Run:
     """A trial's merits, and what follows from them."""
 
-    __slots__ = ("_bends", "behind", "best", "best_level", "cut", "levels", "steps", "values")
+    __slots__ = ("_bends", "best", "best_level", "cut", "levels", "steps", "values")
 
     def __init__(self) -> None:
         self.steps: list[int] = []
         self.values: list[float] = []
         #: At each report the average of the latest quarter.
         self.levels: list[float] = []
-        #: Latest reports in a row at which it was behind, and the verdict on the last of them.
-        self.behind = 0
+        #: The verdict on the latest report.
         self.cut: RuleCut | None = None
         self.best = -math.inf
         self.best_level = -math.inf
