@@ -6,19 +6,32 @@ import math
 import random
 from typing import Any
 
+import msgspec
 import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from smallhours import rules
+from smallhours import rules, stopping
 from smallhours.core.rule import Curve, Rule
-from smallhours.core.spec import Goal, Stopping
-from smallhours.replay.contenders import NO_STOPPING, PEERS, ByRule, Setting
+from smallhours.core.spec import Goal
+from smallhours.replay.contenders import NO_STOPPING, PEERS, ByRule, Setting, parse
 from smallhours.replay.measure import Plan, Score, replay
 from smallhours.replay.night import draw, play
 from smallhours.replay.table import Table
 
-EVERY_RULE = tuple(ByRule(name, Stopping(rule=name)) for name in sorted(rules.RULES))
+EVERY_RULE = tuple(
+    parse(text, Setting(Goal.MINIMIZE, 8, 16, 3))
+    for text in (
+        *stopping.NAMES,
+        "asha:eta=2,grace=1,cutoff=rank",
+        "median:warmup=1,startup=1",
+        "patience:steps=2,warmup=1",
+        "Threshold(0.0, warmup=2)",
+        "wilcoxon:p=0.4",
+        "AnyOf(Median(1, 1), After(4, Patience(steps=2, warmup=1)))",
+        "AllOf(Median(1, 1), Patience(steps=2, warmup=1))",
+    )
+)
 
 
 @st.composite
@@ -30,7 +43,7 @@ def tables(draw: st.DrawFn) -> Table:
     ends, noise = rng.normal(0, 1, (configs, 1, 1)), rng.normal(0, 0.1, (configs, seeds, steps))
     values = ends * (1 - np.exp(-np.arange(1, steps + 1) / rng.uniform(1, steps))) + noise
     if draw(st.booleans()):
-        values[rng.random((configs, seeds, steps)) < 0.01] = math.nan
+        values[rng.random((configs, seeds, steps)) < 0.02] = math.nan
     return Table(
         name="t",
         curves=values,
@@ -76,10 +89,9 @@ def test_no_rule_uses_more_than_no_stopping_or_picks_better(table: Table, seed: 
 class Witness:
     """Passes every call on to a rule, and sees that no curve is longer than what was reported."""
 
-    name, version = "witness", 1
-
     def __init__(self, rule: Rule) -> None:
         self._rule = rule
+        self.versions = {"witness": 1}
         self._reported: dict[int, dict[int, float]] = {}
         self.verdicts: list[tuple[int, int, Any]] = []
 
@@ -119,3 +131,16 @@ def test_a_rule_sees_only_what_had_been_reported(
     again = Witness(rules.make(common.spec(contender.stopping)))
     play([*trials[:trial], changed, *trials[trial + 1 :]], again, 2)
     assert again.verdicts[: cut + 1] == first.verdicts[: cut + 1]
+
+
+@settings(max_examples=200, deadline=None)
+@given(tables(), st.integers(0, 99), st.sampled_from(EVERY_RULE))
+def test_every_verdict_is_the_same_when_it_was_stored_and_read_back(
+    table: Table, seed: int, contender: ByRule
+) -> None:
+    common = Setting(table.goal, table.steps, table.configs, 2)
+    witness = Witness(rules.make(common.spec(contender.stopping)))
+    play(draw(table, table.configs, random.Random(seed)), witness, 2)
+    for _, _, verdict in witness.verdicts:
+        if verdict is not None:
+            assert msgspec.json.decode(msgspec.json.encode(verdict), type=type(verdict)) == verdict

@@ -24,6 +24,7 @@ from smallhours.replay.night import Recorded, one_step_then_top, play
 from smallhours.replay.table import read
 from smallhours.rules.never import NeverRule
 
+ROOT = Path(__file__).resolve().parents[2]
 STEPS = 12
 
 
@@ -143,6 +144,21 @@ def test_a_file_that_is_no_table_is_refused(content: bytes, tmp_path: Path):
         read(path)
 
 
+def test_a_damaged_table_is_refused_whatever_is_wrong_with_it(tmp_path: Path):
+    path = tmp_path / "t.npz"
+    np.savez_compressed(path, curves=curves(), goal=np.array("maximize"))
+    whole = path.read_bytes()
+    rng = np.random.default_rng(1)
+    refused = 0
+    for place in rng.integers(0, len(whole), 200):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            read(path)
+        except StudyFileError:
+            refused += 1
+    assert refused > 150
+
+
 def test_a_missing_file_and_a_single_array_are_refused(tmp_path: Path):
     with pytest.raises(UsageError, match="there is no such file"):
         read(tmp_path / "none.npz")
@@ -227,7 +243,7 @@ def test_what_several_studies_came_to_is_summed_up():
 def test_the_asha_of_the_peers_is_the_production_rule_with_ray_tunes_defaults(tmp_path: Path):
     found = read(table(tmp_path))
     plan = Plan(trials=16, studies=5)
-    named = parse("asha:eta=4,grace=1,ranked=0", setting(found, plan))
+    named = parse("asha:eta=4,grace=1,cutoff=quantile", setting(found, plan))
     by_peer, by_name = replay(found, [PEERS[2], named], plan)
     assert by_peer == by_name
     assert Score.of("", by_name).speedup > 1.5
@@ -237,10 +253,16 @@ def test_the_asha_of_the_peers_is_the_production_rule_with_ray_tunes_defaults(tm
     ("text", "said"),
     [
         ("medain", "did you mean 'median'?"),
-        ("median:warmpu=5", "median has no option 'warmpu'; it has warmup, startup"),
+        ("median:warmpu=5", "Median has no option 'warmpu'; it has warmup, startup"),
         ("median:warmup", "expected KEY=VALUE after the colon, got 'warmup'"),
-        ("median:warmup=soon", "warmup: expected a number, got 'soon'"),
-        ("none:warmup=5", "it has none"),
+        ("median:warmup=soon", "warmup: expected a whole number, 0 or more, got 'soon'"),
+        ("asha:grace=12", "grace: expected less than the study's 12 steps"),
+        ("none:warmup=5", "expected "),
+        ("threshold", "missing 1 required positional argument: 'limit'"),
+        ("AnyOf(Median(),", "expected a rule such as Median(warmup=5)"),
+        ("AnyOf(Median(), Ahsa())", "there is no rule 'Ahsa'; did you mean 'Asha'?"),
+        ("AnyOf(Median(), open('x'))", "there is no rule 'open'"),
+        ("Median(warmup=__import__('os'))", "there is no rule '__import__'"),
     ],
 )
 def test_a_rule_that_can_not_be_is_refused(text: str, said: str, tmp_path: Path):
@@ -248,6 +270,14 @@ def test_a_rule_that_can_not_be_is_refused(text: str, said: str, tmp_path: Path)
     with pytest.raises(UsageError) as caught:
         parse(text, common)
     assert said in str(caught.value)
+
+
+def test_rules_are_read_as_a_study_file_has_them(tmp_path: Path):
+    common = setting(read(table(tmp_path)), Plan())
+    assert parse("asha:eta=4, grace=1", common).stopping == parse("Asha(4, 1)", common).stopping
+    both = parse("AnyOf(Median(warmup=2), Patience(steps=3))", common).stopping
+    assert (both.rule, [part.rule for part in both.parts]) == ("any", ["median", "patience"])
+    assert both.parts[0].options["warmup"] == 2
 
 
 def printed(path: Path, *named: str, as_json: bool = False) -> str:
@@ -277,6 +307,24 @@ def test_the_page_has_a_line_for_every_rule(tmp_path: Path):
     for name in ("none", "one step, then the top 3", "Ray Tune's default ASHA", "median", "asha"):
         assert f"\n  {name} " in page
     assert "5 studies of 20 trials, 4 workers" in page
+
+
+def test_rules_that_want_more_steps_than_there_are_are_not_replayed_unasked(tmp_path: Path):
+    path = table(tmp_path, curves=curves(steps=3))
+    assert "\n  median " in printed(path)
+    assert "\n  asha " not in printed(path)
+    with pytest.raises(UsageError, match="less than the study's 3 steps"):
+        printed(path, "asha")
+
+
+def test_the_tables_of_the_project_are_as_large_as_they_are_said_to_be():
+    found = [read(path) for path in (ROOT / "benchmarks/curves").glob("*.npz")]
+    assert len(found) >= 5
+    for each in found:
+        assert each.curves.shape == (400, 3, 80)
+        assert len(np.unique(each.seconds)) > 5
+        assert each.seed_sd is not None
+        assert each.seed_sd > 0
 
 
 def test_the_command_line_reads_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-from smallhours import rules
+from smallhours import stopping
 from smallhours.commands import documents
-from smallhours.errors import StudyFileError
+from smallhours.errors import StudyFileError, UsageError
 from smallhours.paths import Home
 from smallhours.progress import working
-from smallhours.replay.contenders import NO_STOPPING, PEERS, Contender, parse
+from smallhours.replay.contenders import NO_STOPPING, PEERS, ByRule, Contender, Setting, parse
 from smallhours.replay.measure import TRIALS, Plan, Score, setting
 from smallhours.replay.measure import replay as play
 from smallhours.replay.table import Table, read
@@ -33,7 +35,7 @@ def replay(
 
     Args:
         path: The table.
-        named: Rules as they were written; empty: all there are, as they come.
+        named: Rules as they were written; empty: all that a study can name by a word.
         trials: Trials of each study; None: 48, or as many as the table has configurations.
         workers: Trials that run at the same time.
         studies: How many studies are drawn.
@@ -49,7 +51,7 @@ def replay(
     """
     table = read(path)
     plan = Plan(_trials(path, table, trials), workers, studies, seed)
-    contenders = _contenders(named, table, plan)
+    contenders = _contenders(named, setting(table, plan))
     with working("replaying", quiet=as_json):
         played = play(table, contenders, plan)
     scores = [
@@ -81,11 +83,20 @@ def _trials(path: Path, table: Table, wanted: int | None) -> int:
     return wanted
 
 
-def _contenders(named: list[str], table: Table, plan: Plan) -> list[Contender]:
+def _contenders(named: list[str], common: Setting) -> list[Contender]:
     """Return the peers and the rules that were asked for, each once."""
-    wanted = named or sorted(rules.RULES - {NO_STOPPING.label})
-    asked = [parse(text, setting(table, plan)) for text in dict.fromkeys(wanted)]
+    if named:
+        asked = [parse(text, common) for text in dict.fromkeys(named)]
+    else:
+        asked = list(_that_fit(common))
     return [*PEERS, *(each for each in asked if each != NO_STOPPING)]
+
+
+def _that_fit(common: Setting) -> Iterator[ByRule]:
+    """Yield the rules as they come, without those that want more steps than the trials have."""
+    for name in stopping.NAMES:
+        with suppress(UsageError):
+            yield parse(name, common)
 
 
 def _document(table: Table, plan: Plan, scores: list[Score]) -> dict[str, object]:

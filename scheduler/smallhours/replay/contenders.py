@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
+from typing import Any, Protocol
 
-from smallhours import rules
+import msgspec
+
+from smallhours import rules, stopping
 from smallhours.core.spec import Goal, Stopping, StudySpec
 from smallhours.errors import UsageError
 from smallhours.hints import did_you_mean, expected
@@ -29,7 +31,7 @@ class Setting:
         """Turns a value into its merit: more is better."""
         return 1.0 if self.goal is Goal.MAXIMIZE else -1.0
 
-    def spec(self, stopping: Stopping) -> StudySpec:
+    def spec(self, rule: Stopping) -> StudySpec:
         """Return the study as the scheduler would know it."""
         return StudySpec(
             name="replay",
@@ -39,12 +41,18 @@ class Setting:
             baseline={},
             trials=self.trials,
             steps=self.steps,
-            stopping=stopping,
+            stopping=rule,
         )
 
 
-#: What a rule's class is given by the factory, whatever its options are.
-_OF_A_STUDY = ("goal", "steps", "args", "kwargs")
+#: The rules that a study file can name, by their classes' names.
+_CLASSES: dict[str, type[Any]] = {
+    name: each
+    for name, each in vars(stopping).items()
+    if isinstance(each, type)
+    and each.__module__ == stopping.__name__
+    and not issubclass(each, Exception)
+}
 
 
 class Contender(Protocol):
@@ -101,39 +109,66 @@ PEERS: tuple[Contender, ...] = (
 
 
 def parse(text: str, setting: Setting) -> ByRule:
-    """Read a rule as it is written on the command line: ``asha`` or ``asha:eta=4,grace=1``.
+    """Read a rule as it is written on the command line.
+
+    Either a name with options, ``asha`` or ``asha:eta=4,grace=1``, or what a study file says:
+    ``AnyOf(Asha(eta=4), Patience(steps=8))``.
 
     Raises:
         UsageError: there is no such rule, it has no such option, or the option can't be that.
     """
+    try:
+        value = _called(ast.parse(text, mode="eval").body) if "(" in text else _named(text)
+        data = stopping.as_data(value, setting.steps)
+    except SyntaxError:
+        raise UsageError(f"--rule {text}: expected a rule such as Median(warmup=5)") from None
+    except stopping.StoppingError as error:
+        key = error.key.removeprefix("stopping").lstrip(".")
+        raise UsageError(f"--rule {text}: {key and key + ': '}{error.message}") from None
+    except ValueError as error:
+        raise UsageError(f"--rule {text}: {error}") from None
+    return ByRule(text, msgspec.convert(data, Stopping))
+
+
+def _named(text: str) -> object:
+    """Return the rule that a name with options means, as a study file would have it."""
     name, _, given = text.partition(":")
-    if name not in rules.RULES:
-        raise UsageError(f"--rule {text}: {expected(name, rules.RULES)}")
-    known = _options(name, setting)
-    options: dict[str, float] = {}
+    if not given and name in stopping.NAMES:
+        return name
+    known = {each.lower(): each for each in _CLASSES if is_dataclass(_CLASSES[each])}
+    if name not in known:
+        raise ValueError(expected(name, {*known, *stopping.NAMES}))
+    options = {}
     for pair in filter(None, given.split(",")):
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not equals:
-            raise UsageError(f"--rule {text}: expected KEY=VALUE after the colon, got {pair!r}")
+            raise ValueError(f"expected KEY=VALUE after the colon, got {pair!r}")
+        try:
+            options[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[key] = value
+    return _make(known[name], [], options)
+
+
+def _called(node: ast.expr) -> object:
+    """Return what an expression of a study file means: calls of rules and plain values."""
+    if not isinstance(node, ast.Call):
+        return ast.literal_eval(node)
+    name = ast.unparse(node.func)
+    if name not in _CLASSES:
+        raise ValueError(f"there is no rule {name!r}{did_you_mean(name, _CLASSES)}")
+    options = {str(each.arg): _called(each.value) for each in node.keywords}
+    return _make(name, [_called(each) for each in node.args], options)
+
+
+def _make(name: str, parts: Sequence[object], options: Mapping[str, object]) -> object:
+    made = _CLASSES[name]
+    known = list(inspect.signature(made).parameters)
+    for key in options:
         if key not in known:
-            there = ", ".join(known) or "none"
             hint = did_you_mean(key, known)
-            raise UsageError(f"--rule {text}: {name} has no option {key!r}; it has {there}{hint}")
-        options[key] = _number(f"--rule {text}: {key}", value)
-    return ByRule(text, Stopping(rule=name, options=options))
-
-
-def _options(name: str, setting: Setting) -> list[str]:
-    """Return the options of a rule: what its class takes beyond what every study has."""
-    rule = rules.make(setting.spec(Stopping(rule=name)))
-    return [each for each in inspect.signature(type(rule)).parameters if each not in _OF_A_STUDY]
-
-
-def _number(where: str, text: str) -> float:
+            raise ValueError(f"{name} has no option {key!r}; it has {', '.join(known)}{hint}")
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UsageError(f"{where}: expected a number, got {text!r}")
-    return value
+        return made(*parts, **options)
+    except TypeError as error:
+        raise ValueError(str(error).removeprefix(f"{name}.__init__() ")) from None
