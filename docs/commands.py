@@ -45,10 +45,12 @@ def _section(verb: Verb) -> Iterator[str]:
 def _usage(argument: Argument) -> str:
     metavar = argument.details.get("metavar", "")
     if not argument.is_option:
-        return f"[{metavar}]" if argument.details.get("nargs") == "?" else metavar
+        optional = {"?": f"[{metavar}]", "*": f"[{metavar} ...]"}
+        return optional.get(argument.details.get("nargs", ""), metavar)
     value = f" {metavar}" if argument.takes_value else ""
     again = " ..." if argument.details.get("action") == "append" else ""
-    return f"[{argument.flags[-1]}{value}{again}]"
+    word = f"{argument.flags[-1]}{value}{again}"
+    return word if argument.details.get("required") else f"[{word}]"
 
 
 if __name__ == "__main__":

@@ -7,24 +7,46 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from smallhours.space import Choice, Float, Int
-    from smallhours.study import Asha, Median, Study
+    from smallhours.stopping import (
+        After,
+        AllOf,
+        AnyOf,
+        Asha,
+        Extrapolate,
+        Halving,
+        Median,
+        Patience,
+        Threshold,
+        Wilcoxon,
+    )  # fmt: skip
+    from smallhours.study import Study
     from smallhours.worker.trial import ReportError, Trial, TrialStopped
 
 __all__ = [
-    "Asha", "Choice", "Float", "Int", "Median", "ReportError", "Study", "Trial", "TrialStopped",
+    "After", "AllOf", "AnyOf", "Asha", "Choice", "Extrapolate", "Float", "Halving", "Int",
+    "Median", "Patience", "ReportError", "Study", "Threshold", "Trial", "TrialStopped",
+    "Wilcoxon",
 ]  # fmt: skip
 
 #: Where each public name lives; imported on first use, so that commands start quickly.
 _HOMES = {
-    "Asha": "smallhours.study",
+    "After": "smallhours.stopping",
+    "AllOf": "smallhours.stopping",
+    "AnyOf": "smallhours.stopping",
+    "Asha": "smallhours.stopping",
     "Choice": "smallhours.space",
+    "Extrapolate": "smallhours.stopping",
     "Float": "smallhours.space",
+    "Halving": "smallhours.stopping",
     "Int": "smallhours.space",
-    "Median": "smallhours.study",
+    "Median": "smallhours.stopping",
+    "Patience": "smallhours.stopping",
     "ReportError": "smallhours.worker.trial",
     "Study": "smallhours.study",
+    "Threshold": "smallhours.stopping",
     "Trial": "smallhours.worker.trial",
     "TrialStopped": "smallhours.worker.trial",
+    "Wilcoxon": "smallhours.stopping",
 }
 
 

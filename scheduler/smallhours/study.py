@@ -7,10 +7,10 @@ import inspect
 import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 from smallhours import samplers
+from smallhours import stopping as stopping_rules
 from smallhours.errors import StudyFileError
 from smallhours.hints import did_you_mean, study_name_problem
 from smallhours.space import (
@@ -26,6 +26,7 @@ from smallhours.space import (
     check_params,
     name_problem,
 )
+from smallhours.stopping import StoppingRule
 from smallhours.study_keys import Keys
 
 #: What a key that must be given may look like.
@@ -41,46 +42,12 @@ _EXAMPLES = {
 _GOALS = ("minimize", "maximize")
 #: Priorities that a study may name (`core.spec.Priority`, which workers don't import).
 PRIORITIES = ("urgent", "normal", "low")
-#: Rules that a study may name (`rules.RULES`, which workers don't import).
-STOPPING = ("asha", "median", "none")
 #: Samplers that a study may name (`samplers.SAMPLERS`).
 SamplerName: TypeAlias = Literal["tpe", "random", "qmc", "cmaes", "gp", "grid"]
 #: Numbers the studies of a file in the order they are written.
 _POSITIONS = itertools.count()
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True)
-class Median:
-    """Stop a trial that is worse than the median of the completed ones at the same step.
-
-    Attributes:
-        warmup: Steps of every trial in which nothing is stopped.
-        startup: Completed trials before anything is stopped.
-    """
-
-    warmup: int = 5
-    startup: int = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Asha:
-    """Stop a trial at a rung where it is not among the best 1/`eta` of those that came there.
-
-    The rungs are at steps `grace`, `grace * eta`, `grace * eta**2` and so on. Fast, and riskier
-    than the median: `docs/rules.md` has the measured risk.
-
-    Attributes:
-        eta: One in so many goes on, and each rung is so many times as far as the one before.
-        grace: The first rung: nothing is stopped before this step.
-        cutoff: How the value to reach is found: ``"quantile"``, as Ray Tune does it, or
-            ``"rank"``, as Optuna does it.
-    """
-
-    eta: int = 3
-    grace: int = 3
-    cutoff: Literal["quantile", "rank"] = "quantile"
 
 
 class Study(Keys):
@@ -140,7 +107,7 @@ class Study(Keys):
         baseline: Mapping[str, ParamValue],
         trials: int,
         steps: int,
-        stopping: Literal["asha", "median", "none"] | Asha | Median = "median",
+        stopping: StoppingRule = "extrapolate",
         sampler: SamplerName | Mapping[str, Any] = "tpe",
         seed: int = 0,
         confirm: int = 0,
@@ -325,39 +292,10 @@ class Study(Keys):
         return value
 
     def _stopping(self, value: object, steps: int) -> dict[str, Any]:
-        if isinstance(value, Median):
-            self._whole("stopping.warmup", value.warmup, 0)
-            self._whole("stopping.startup", value.startup, 1)
-            return {
-                "rule": "median",
-                "options": {"warmup": float(value.warmup), "startup": float(value.startup)},
-            }
-        if isinstance(value, Asha):
-            return {"rule": "asha", "options": self._asha(value, steps)}
-        if not isinstance(value, str):
-            raise self.error(
-                "stopping",
-                f'expected "asha", "median", "none", Asha(...) or Median(...), got {value!r}',
-            )
-        match self._one_of("stopping", value, STOPPING):
-            case "asha":
-                return self._stopping(Asha(), steps)
-            case "median":
-                return self._stopping(Median(), steps)
-            case rule:
-                return {"rule": rule, "options": {}}
-
-    def _asha(self, asha: Asha, steps: int) -> dict[str, float]:
-        eta = self._whole("stopping.eta", asha.eta, 2)
-        grace = self._whole("stopping.grace", asha.grace, 1)
-        if grace >= steps:
-            raise self.error(
-                "stopping.grace",
-                f"expected less than the study's {steps} steps, got {grace}: nothing would ever be"
-                " stopped",
-            )
-        cutoff = self._one_of("stopping.cutoff", asha.cutoff, ("quantile", "rank"))
-        return {"eta": float(eta), "grace": float(grace), "ranked": float(cutoff == "rank")}
+        try:
+            return stopping_rules.as_data(value, steps)
+        except stopping_rules.StoppingError as error:
+            raise self.error(error.key, error.message) from None
 
     def _sampler(
         self, value: object, space: list[dict[str, Any]] | None, trials: int

@@ -95,7 +95,7 @@ def test_it_decides_as_optunas_pruner_does(curves, outcomes, goal, warmup, start
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup + 1)
     study = optuna.create_study(direction=goal.value, pruner=pruner)
-    rule = MedianRule(goal, warmup=warmup, startup=startup)
+    rule = MedianRule(goal, warmup=warmup, startup=startup, noise=0)
     for number, (values, completes) in enumerate(zip(curves, outcomes, strict=False)):
         theirs = study.ask()
         curve: dict[int, float] = {}

@@ -7,10 +7,31 @@ from typing import Any
 import msgspec
 import pytest
 
-from smallhours import Asha, Choice, Float, Int, Median, Study, rules
+from smallhours import (
+    After,
+    AllOf,
+    AnyOf,
+    Asha,
+    Choice,
+    Extrapolate,
+    Float,
+    Halving,
+    Int,
+    Median,
+    Patience,
+    Study,
+    Threshold,
+    Wilcoxon,
+    rules,
+)  # fmt: skip
 from smallhours.core.spec import Priority, StudySpec
 from smallhours.errors import StudyFileError
 from smallhours.rules.asha import AshaRule
+from smallhours.rules.extrapolate import ExtrapolateRule
+from smallhours.rules.halving import HalvingRule
+from smallhours.rules.patience import PatienceRule
+from smallhours.rules.threshold import ThresholdRule
+from smallhours.rules.wilcoxon import WilcoxonRule
 from smallhours.study import PRIORITIES
 
 
@@ -39,7 +60,7 @@ def test_the_spec_is_what_the_core_reads() -> None:
     ]
     assert spec.space[2].choices == ("a", None, True, 2, 0.5)
     assert spec.baseline == {"lr": 1.0, "width": 8, "kind": None}
-    assert spec.stopping.options == {"warmup": 2, "startup": 3}
+    assert spec.stopping.options == {"warmup": 2, "startup": 3, "noise": 1}
     assert spec.sampler.name == "tpe"
     assert spec.sampler.options == {"n_startup_trials": 5}
     assert (spec.memory_bytes, spec.hang_s, spec.diverged_at) == (2 * 2**30, 60.0, 10.0)
@@ -76,6 +97,38 @@ def test_the_core_makes_the_asha_rule_that_the_study_asks_for(
     spec = msgspec.convert(_study(stopping=stopping).spec(), StudySpec, strict=True)
     assert (spec.stopping.rule, spec.stopping.options) == ("asha", options)
     assert isinstance(rules.make(spec), AshaRule)
+
+
+RULES = {
+    "halving": (Halving(bracket=5), HalvingRule, {"eta": 3.0, "grace": 3.0, "bracket": 5.0}),
+    "extrapolate": (Extrapolate(caution=0.5, warmup=2), ExtrapolateRule,
+                    {"caution": 0.5, "warmup": 2.0}),
+    "patience": (Patience(steps=4), PatienceRule, {"steps": 4.0, "min_delta": 0.0, "warmup": 5.0}),
+    "threshold": (Threshold(0.5, warmup=2), ThresholdRule, {"limit": 0.5, "warmup": 2.0}),
+    "wilcoxon": (Wilcoxon(reports="mean"), WilcoxonRule,
+                 {"p": 0.1, "startup": 2.0, "running_mean": 1.0}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_core_makes_each_rule_that_a_study_can_ask_for(name: str) -> None:
+    asked, kind, options = RULES[name]
+    spec = msgspec.convert(_study(stopping=asked).spec(), StudySpec, strict=True)
+    assert (spec.stopping.rule, spec.stopping.options) == (name, options)
+    assert isinstance(rules.make(spec), kind)
+
+
+def test_rules_of_rules_are_read_with_their_parts() -> None:
+    asked = AnyOf(After(4, "median"), AllOf(Patience(), Threshold(0.5)))
+    spec = msgspec.convert(_study(stopping=asked).spec(), StudySpec, strict=True)
+    assert [part.rule for part in spec.stopping.parts] == ["after", "all"]
+    assert msgspec.json.decode(msgspec.json.encode(spec), type=StudySpec) == spec
+    assert dict(rules.make(spec).versions) == {"median": 2, "patience": 1, "threshold": 1}
+
+
+def test_a_study_of_few_steps_needs_no_other_rule() -> None:
+    spec = msgspec.convert(_study(steps=1).spec(), StudySpec, strict=True)
+    assert spec.stopping.rule == "extrapolate"
 
 
 def test_every_key_of_the_core_s_spec_is_given_and_defaults_agree() -> None:
@@ -118,7 +171,7 @@ def test_every_key_of_the_core_s_spec_is_given_and_defaults_agree() -> None:
         ({"checkpoint_every_s": None}, "digits.checkpoint_every_s", "0 or more"),
         ({"diverged_at": float("nan")}, "digits.diverged_at", "finite"),
         ({"memory_bytes": "2 gallons"}, "digits.memory_bytes", "2 GiB"),
-        ({"stopping": "hyperband"}, "digits.stopping", '"asha" or "median" or "none"'),
+        ({"stopping": "hyperband"}, "digits.stopping", '"halving" or "median" or "none"'),
         ({"stopping": Median(warmup=-1)}, "digits.stopping.warmup", "0 or more"),
         ({"stopping": Asha(eta=1)}, "digits.stopping.eta", "2 or more"),
         ({"stopping": Asha(eta=2.5)}, "digits.stopping.eta", "a whole number"),
@@ -126,7 +179,20 @@ def test_every_key_of_the_core_s_spec_is_given_and_defaults_agree() -> None:
         ({"stopping": Asha(grace=9)}, "digits.stopping.grace", "less than the study's 9 steps"),
         ({"stopping": "asha", "steps": 3}, "digits.stopping.grace", "nothing would ever"),
         ({"stopping": Asha(cutoff="rnk")}, "digits.stopping.cutoff", "did you mean 'rank'?"),
-        ({"stopping": Asha}, "digits.stopping", '"asha", "median", "none", Asha(...)'),
+        ({"stopping": Asha}, "digits.stopping", "write Asha()"),
+        ({"stopping": 3}, "digits.stopping", "or a rule such as Median(warmup=5), got 3"),
+        ({"stopping": Halving(bracket=2)}, "digits.stopping.bracket", "3 or more"),
+        ({"stopping": Extrapolate(caution=-1)}, "digits.stopping.caution", "0 or more"),
+        ({"stopping": Patience(steps=0)}, "digits.stopping.steps", "1 or more"),
+        ({"stopping": Threshold(float("nan"))}, "digits.stopping.limit", "a finite number"),
+        ({"stopping": Threshold(1.0, warmup=9)}, "digits.stopping.warmup", "less than the study's"),
+        ({"stopping": Wilcoxon(p=1.0)}, "digits.stopping.p", "below 1"),
+        ({"stopping": Wilcoxon(reports="means")}, "digits.stopping.reports", "did you mean 'mean'"),
+        ({"stopping": AnyOf("asha")}, "digits.stopping", "two rules or more in AnyOf"),
+        ({"stopping": AllOf("asha", "none")}, "digits.stopping[1]", "a rule that stops trials"),
+        ({"stopping": AnyOf("asha", Median(startup=0))}, "digits.stopping[1].startup", "1 or more"),
+        ({"stopping": After(9, "asha")}, "digits.stopping.step", "less than the study's 9 steps"),
+        ({"stopping": After(3, "ahsa")}, "digits.stopping.rule", "did you mean 'asha'?"),
         ({"sampler": "random_"}, "digits.sampler", "did you mean 'random'?"),
         ({"sampler": {"n": 1}}, "digits.sampler", '"name"'),
         ({"sampler": {"name": "tpe", "gamma": max}}, "digits.sampler.gamma", "no such option"),

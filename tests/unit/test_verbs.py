@@ -25,9 +25,13 @@ def destinations(verb: Verb) -> set[str]:
 
 def _least(verb: Verb) -> list[str]:
     """The shortest command line that is complete."""
-    return [
-        "word" for arg in verb.arguments if not arg.is_option and arg.details.get("nargs") != "?"
-    ]
+    words = []
+    for arg in verb.arguments:
+        if arg.is_option:
+            words += [arg.flags[0], "word"] if arg.details.get("required") else []
+        elif arg.details.get("nargs") not in ("?", "*"):
+            words.append("word")
+    return words
 
 
 @each_verb

@@ -212,7 +212,7 @@ def sentence(study: StudyBoard, end: End) -> str:
     """Return one line on an end: the trial's name and what became of it."""
     metric = clean(study.spec.metric, 40)
     match end.reason:
-        case RuleCut() as cut:
+        case RuleCut(rule="median") as cut:
             what = (
                 f"stopped at step {cut.step}: {metric} {number(cut.value)},"
                 f" {clean(cut.rule, 20)} was {number(cut.threshold)}"

@@ -38,6 +38,8 @@ class RungCut(_Reason, frozen=True, kw_only=True, tag="rung_cut"):
     of: int
     #: The competitors that set the cutoff: trial number and value.
     competitors: tuple[tuple[int, float], ...]
+    #: Verdicts of other rules that had to agree.
+    agreed: tuple[RuleCut | RungCut, ...] = ()
 
 
 class RuleCut(_Reason, frozen=True, kw_only=True, tag="rule_cut"):
@@ -55,6 +57,15 @@ class RuleCut(_Reason, frozen=True, kw_only=True, tag="rule_cut"):
     compared: int
     #: Some of them around the threshold: trial number and value, best first.
     competitors: tuple[tuple[int, float], ...]
+    #: A difference up to this would have stopped nothing; None: the rule knows no noise.
+    noise: float | None = None
+    #: The trial's place among those that came to this step; None: the rule ranks nobody.
+    rank: int | None = None
+    of: int | None = None
+    #: What else the rule measured, by what it is called.
+    measures: dict[str, float] = {}
+    #: Verdicts of other rules that had to agree.
+    agreed: tuple[RuleCut | RungCut, ...] = ()
 
 
 class Diverged(_Reason, frozen=True, kw_only=True, tag="diverged"):

@@ -19,6 +19,11 @@ class Rule(Protocol):
     the same calls from the ledger and expects the same answers.
     """
 
+    @property
+    def versions(self) -> Mapping[str, int]:
+        """The rules that may sign its verdicts, by name, and their versions."""
+        ...
+
     def observe(self, trial: int, step: int, curve: Curve) -> None:
         """Take note of a report; `curve` holds the trial's values by step, this one included."""
         ...

@@ -84,6 +84,8 @@ class Stopping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     rule: str = "median"
     options: dict[str, float] = {}
+    #: The rules that this one is made of; empty: it is none of others.
+    parts: tuple[Stopping, ...] = ()
 
 
 class Sampler(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -6,7 +6,7 @@ from typing import NamedTuple, assert_never
 
 from smallhours.core import reasons as r
 from smallhours.explain.words import CAUSES, errno_words, exit_words
-from smallhours.text import count, duration, number, size
+from smallhours.text import clean, count, duration, number, size
 
 
 class Item(NamedTuple):
@@ -41,6 +41,7 @@ def _items(reason: r.Reason, study: str) -> list[Item]:
                 Item("cutoff", number(reason.cutoff)),
                 Item("place", f"{reason.rank} of {reason.of}"),
                 Item("set by", _competitors(reason.competitors, study)),
+                *_agreed(reason, study),
             ]
         case r.RuleCut():
             options = " ".join(f"{k}={number(v)}" for k, v in reason.options.items())
@@ -48,10 +49,12 @@ def _items(reason: r.Reason, study: str) -> list[Item]:
                 Item("rule", f"{reason.rule}, version {reason.version} {options}".rstrip()),
                 Item("step", str(reason.step)),
                 Item("value", f"{number(reason.value)} ({reason.goal})"),
-                Item(
-                    "threshold", f"{number(reason.threshold)}, of {count(reason.compared, 'value')}"
-                ),
+                Item("threshold", _threshold(reason)),
+                Item("noise", "" if reason.noise is None else number(reason.noise)),
+                Item("place", "" if reason.rank is None else f"{reason.rank} of {reason.of}"),
+                *(Item(clean(name, 40), number(it)) for name, it in reason.measures.items()),
                 Item("around it", _competitors(reason.competitors, study)),
+                *_agreed(reason, study),
             ]
         case r.Diverged():
             limit = "NaN or infinity" if reason.limit is None else number(reason.limit)
@@ -100,6 +103,20 @@ def _items(reason: r.Reason, study: str) -> list[Item]:
             ]
         case _:
             assert_never(reason)
+
+
+def _threshold(cut: r.RuleCut) -> str:
+    made_of = f", of {count(cut.compared, 'value')}" if cut.compared else ""
+    return f"{number(cut.threshold)}{made_of}"
+
+
+def _agreed(cut: r.RuleCut | r.RungCut, study: str) -> list[Item]:
+    """Return the evidence of the other rules that had to agree."""
+    return [
+        Item(f"{clean(other.rule, 40)}: {item.label}", item.text)
+        for other in cut.agreed
+        for item in evidence(other, study)
+    ]
 
 
 def _refused(reason: r.Refused, study: str) -> list[Item]:

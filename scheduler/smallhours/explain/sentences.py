@@ -7,6 +7,7 @@ from typing import Final, NamedTuple, assert_never
 
 from smallhours.core import reasons as r
 from smallhours.core.spec import Goal
+from smallhours.explain.verdicts import agreed_words, rule_words
 from smallhours.explain.words import CAUSES, PAUSERS, errno_words, exit_words, signal_name
 from smallhours.snapshot.views import Then
 from smallhours.text import clean, count, duration, listing, number, size
@@ -103,23 +104,13 @@ def _stopped(
                 f" {_rule_name(reason.rule)} rule. Its {about.metric} there,"
                 f" {number(reason.value)}, was in place {reason.rank} of the"
                 f" {count(reason.of, 'trial')} that had come to rung {reason.rung} by then; to go"
-                f" on it had to be {number(reason.cutoff)} or better."
-                f"{_saved(about, reason.step)}"
-            )
-        case r.RuleCut(rule="median"):
-            return (
-                f"{about.name} was stopped at step {reason.step} of {about.steps} by the median"
-                f" rule. Its best {about.metric} so far, {number(reason.value)}, was worse than"
-                f" {number(reason.threshold)}, the median of what"
-                f" {count(reason.compared, 'completed trial')} had at step {reason.step}."
+                f" on it had to be {number(reason.cutoff)} or better.{agreed_words(reason)}"
                 f"{_saved(about, reason.step)}"
             )
         case r.RuleCut():
             return (
                 f"{about.name} was stopped at step {reason.step} of {about.steps} by the"
-                f" {clean(reason.rule, 40)} rule. It compared {number(reason.value)} with"
-                f" {number(reason.threshold)}, which it had from"
-                f" {count(reason.compared, 'value')}, and found it worse."
+                f" {clean(reason.rule, 40)} rule. {rule_words(reason, about.metric, about.study)}"
                 f"{_saved(about, reason.step)}"
             )
         case r.Diverged():
@@ -136,7 +127,7 @@ def _stopped(
 
 
 def _rule_name(rule: str) -> str:
-    return "ASHA" if rule == "asha" else clean(rule, 40)
+    return {"asha": "ASHA", "halving": "successive halving"}.get(rule, clean(rule, 40))
 
 
 def _diverged(reason: r.Diverged, about: About) -> str:

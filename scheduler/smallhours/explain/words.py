@@ -139,9 +139,10 @@ def in_brief(reason: r.Reason) -> str:
                 f" rank {reason.rank} of {reason.of}"
             )
         case r.RuleCut():
+            what = {"extrapolate": "at best "}.get(reason.rule, "")
             return (
-                f"{clean(reason.rule, 20)} at step {reason.step}: {number(reason.value)} against"
-                f" {number(reason.threshold)}"
+                f"{clean(reason.rule, 20)} at step {reason.step}: {what}{number(reason.value)}"
+                f" against {number(reason.threshold)}"
             )
         case r.Diverged():
             return f"diverged at step {reason.step}: {number(float(reason.value))}"

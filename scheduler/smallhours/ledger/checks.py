@@ -11,7 +11,7 @@ from smallhours.core import facts as f
 from smallhours.core import guards
 from smallhours.core.model import Study, Trial
 from smallhours.core.reasons import Diverged, Reason, RuleCut, RungCut
-from smallhours.core.rule import RuleFactory
+from smallhours.core.rule import Rule, RuleFactory
 from smallhours.core.state import State
 from smallhours.core.trial import Role
 from smallhours.errors import LedgerError
@@ -95,9 +95,13 @@ class _Replay:
     def __init__(self, report: Report, rule_factory: RuleFactory) -> None:
         self.state = State(rule_factory)
         self._report = report
-        #: The verdict that the next row must be, and where it was derived.
-        self._due: tuple[int, Reason] | None = None
+        #: The verdict that the next row must be, and in which study and row it was derived.
+        self._due: tuple[int, int, Reason] | None = None
         self._last_seen: dict[tuple[int, int, int], int] = {}
+        #: Stops that were not made, by study: wrong, unless another version decided there.
+        self._missed: dict[int, list[tuple[int, Reason]]] = {}
+        #: Studies in which another version of the rule decided something.
+        self._other_versions: set[int] = set()
 
     def take(self, entry: Entry) -> None:
         """Check a fact, then apply it."""
@@ -105,9 +109,8 @@ class _Replay:
         self._report.facts += 1
         if isinstance(fact, f.Intended):
             self._check_intent(entry.seq, fact)
-        elif self._due is not None:
-            seq, verdict = self._due
-            self._wrong(seq, f"at this report the verdict is a stop that was not made: {verdict}")
+        else:
+            self._miss()
         self._due = None
         try:
             self.state.apply(fact, entry.mono)
@@ -123,9 +126,15 @@ class _Replay:
 
     def end(self, *, running: bool) -> None:
         """Look at what is left open."""
-        if self._due is not None:
-            seq, verdict = self._due
-            self._wrong(seq, f"at this report the verdict is a stop that was not made: {verdict}")
+        self._miss()
+        for study, missed in self._missed.items():
+            for seq, verdict in missed:
+                text = f"at this report the verdict is a stop that was not made: {verdict}"
+                if study in self._other_versions:
+                    text = "another version of the rule decided in this study: not comparable"
+                    self._report.findings.append(Finding("note", seq, text))
+                else:
+                    self._wrong(seq, text)
         if not running:
             for key in self.state.live:
                 name = self.state.studies[key.study].name_of(key.trial)
@@ -134,6 +143,12 @@ class _Replay:
 
     def _wrong(self, seq: int, text: str) -> None:
         self._report.findings.append(Finding("wrong", seq, text))
+
+    def _miss(self) -> None:
+        """Keep in mind that the verdict which was due was not recorded."""
+        if self._due is not None:
+            study, seq, verdict = self._due
+            self._missed.setdefault(study, []).append((seq, verdict))
 
     def _check_report(self, seq: int, fact: f.Reported) -> None:
         key = f.key_of(fact)
@@ -148,18 +163,20 @@ class _Replay:
         if verdict is None:
             self._report.kept += 1
         else:
-            self._due = (seq, verdict)
+            self._due = (key.study, seq, verdict)
 
     def _check_intent(self, seq: int, fact: f.Intended) -> None:
         recorded = fact.reason
+        derived = self._due[2] if self._due is not None else None
         if not isinstance(recorded, (RuleCut, RungCut, Diverged)):
-            if self._due is not None and not isinstance(self._due[1], Diverged):
-                self._wrong(seq, f"the verdict is {self._due[1]}, recorded is {recorded}")
+            if derived is not None and not isinstance(derived, Diverged):
+                self._wrong(seq, f"the verdict is {derived}, recorded is {recorded}")
             return
-        derived = self._due[1] if self._due is not None else None
+        rule = self.state.studies[fact.study].rule
         if derived == recorded:
             self._report.stops += 1
-        elif _other_version(derived, recorded):
+        elif _of_other_version(recorded, rule) and not isinstance(derived, Diverged):
+            self._other_versions.add(fact.study)
             text = "decided by another version of the rule: not comparable"
             self._report.findings.append(Finding("note", seq, text))
         else:
@@ -175,10 +192,14 @@ def _verdict(study: Study, trial: Trial, step: int) -> Reason | None:
     return study.rule.decide(trial.number, step, trial.curve)
 
 
-def _other_version(derived: Reason | None, recorded: Reason) -> bool:
-    cuts = (RuleCut, RungCut)
-    return (
-        isinstance(recorded, cuts)
-        and isinstance(derived, cuts)
-        and (derived.rule, derived.version) != (recorded.rule, recorded.version)
+def _of_other_version(recorded: Reason, rule: Rule) -> bool:
+    """Say whether a verdict was signed by a version of its rule that is not here.
+
+    A rule that the study doesn't name is no other version of anything.
+    """
+    if not isinstance(recorded, RuleCut | RungCut):
+        return False
+    return any(
+        rule.versions.get(verdict.rule, verdict.version) != verdict.version
+        for verdict in (recorded, *recorded.agreed)
     )

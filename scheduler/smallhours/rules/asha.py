@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Mapping
 from operator import itemgetter
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from smallhours.core.reasons import RungCut
 from smallhours.core.rule import Curve
@@ -46,6 +47,7 @@ class AshaRule:
 
     name = "asha"
     version = 1
+    versions: ClassVar[Mapping[str, int]] = {name: version}
 
     def __init__(
         self, goal: Goal, steps: int, eta: float = 3, grace: float = 3, ranked: float = 0

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from bisect import insort
+from bisect import bisect_right, insort
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 from smallhours.core.reasons import RuleCut
 from smallhours.core.rule import Curve
 from smallhours.core.spec import Goal
+from smallhours.rules.noise import Noise
+from smallhours.rules.track import Tracks
 
 #: Competitors on each side of the threshold that a verdict names.
 _NAMED_EACH_SIDE = 3
@@ -19,39 +23,45 @@ class MedianRule:
     After D. Golovin et al., "Google Vizier: A Service for Black-Box Optimization", KDD 2017,
     section 3.2.2, in the form of Optuna's `MedianPruner`: the median is over the values that the
     completed trials had at exactly this step, and it is compared with the trial's best value up to
-    this step. Nothing is stopped at a step up to `warmup`, nor before `startup` trials completed.
+    this step. Nothing is stopped at a step up to `warmup`, nor before `startup` trials completed,
+    nor where the difference is within `noise` times the study's noise (0: as Optuna has it).
+
+    Where `steps`, the length of a whole trial, is given and a completed trial ended earlier or
+    later than that, its values count at the same shares of its own length: a learning rate schedule
+    ends with the trial, so that equal steps of trials of different length can't be compared. A
+    running trial is taken to go on to `steps`.
 
     A completed trial's values are kept sorted for each step, so that a decision costs a look-up.
     NaN never gets here: the divergence guard is asked first.
     """
 
     name = "median"
-    version = 1
+    version = 2
+    versions: ClassVar[Mapping[str, int]] = {name: version}
 
-    def __init__(self, goal: Goal, warmup: float = 5, startup: float = 5) -> None:
+    def __init__(
+        self,
+        goal: Goal,
+        steps: int | None = None,
+        warmup: float = 5,
+        startup: float = 5,
+        noise: float = 1.0,
+    ) -> None:
         self._goal = goal
+        self._sign = 1.0 if goal is Goal.MAXIMIZE else -1.0
+        self._steps = steps
         self._warmup = int(warmup)
         self._startup = int(startup)
         #: For each step the completed trials' (value, trial), in rising order of value.
         self._at_step: dict[int, list[tuple[float, int]]] = {}
         self._completed = 0
-        #: For each running trial: its latest step and its best value up to there.
-        self._best: dict[int, tuple[int, float]] = {}
+        self._tracks = Tracks(goal)
+        self._noise_factor = noise
+        self._noise = Noise()
 
     def observe(self, trial: int, step: int, curve: Curve) -> None:
         """Keep the trial's best value up to this step."""
-        known = self._best.get(trial)
-        if known is not None and known[0] < step:
-            candidates = [known[1], curve[step]]
-        else:
-            # First report, or an attempt that went back to a checkpoint: values of later steps
-            # will be superseded and do not count.
-            candidates = [value for s, value in curve.items() if s <= step]
-        best = candidates[0]
-        for value in candidates[1:]:
-            if math.isnan(best) or self._goal.better(value, best):
-                best = value
-        self._best[trial] = (step, best)
+        self._tracks.observe(trial, step, curve)
 
     def decide(self, trial: int, step: int, curve: Curve) -> RuleCut | None:
         """Compare the trial's best value so far with the median at this step."""
@@ -67,8 +77,9 @@ class MedianRule:
             lower = rivals[middle - 1][0]
             half = (median - lower) * 0.5
             median = median - half if math.isfinite(half) else median * 0.5 + lower * 0.5
-        best = self._best[trial][1]
-        if not self._goal.better(median, best):
+        best = self._tracks[trial].best
+        noise = self._noise_factor * self._noise.level
+        if not self._sign * (median - best) > noise:
             return None
         named = rivals[max(0, middle - _NAMED_EACH_SIDE) : middle + _NAMED_EACH_SIDE]
         if self._goal is Goal.MAXIMIZE:
@@ -76,21 +87,40 @@ class MedianRule:
         return RuleCut(
             rule=self.name,
             version=self.version,
-            options={"warmup": self._warmup, "startup": self._startup},
+            options={
+                "warmup": self._warmup,
+                "startup": self._startup,
+                "noise": self._noise_factor,
+            },
             step=step,
             value=best,
             threshold=median,
             goal=self._goal.value,
             compared=len(rivals),
             competitors=tuple((number, value) for value, number in named),
+            noise=noise,
         )
 
     def close(self, trial: int, curve: Curve, *, completed: bool) -> None:
         """Let a completed trial's values count from now on."""
-        self._best.pop(trial, None)
+        self._tracks.drop(trial)
         if not completed:
             return
         self._completed += 1
-        for step, value in curve.items():
+        steps = sorted(curve)
+        self._noise.add([curve[step] for step in steps])
+        for step, own in self._places(steps):
+            value = curve[own]
             if math.isfinite(value):
                 insort(self._at_step.setdefault(step, []), (value, trial))
+
+    def _places(self, steps: list[int]) -> Iterator[tuple[int, int]]:
+        """Pair the steps at which a completed trial counts with those at which it reported."""
+        length = steps[-1]
+        if self._steps is None or length == self._steps:
+            yield from zip(steps, steps, strict=True)
+            return
+        for step in range(1, self._steps + 1):
+            reported = bisect_right(steps, step * length / self._steps)
+            if reported:
+                yield step, steps[reported - 1]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from smallhours.core.rule import Curve
 
 
@@ -10,6 +13,7 @@ class NeverRule:
 
     name = "none"
     version = 1
+    versions: ClassVar[Mapping[str, int]] = {name: version}
 
     def observe(self, trial: int, step: int, curve: Curve) -> None:
         """Take no note."""

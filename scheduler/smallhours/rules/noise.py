@@ -1,0 +1,51 @@
+"""The noise of a study, as far as its curves tell it: the scatter of values about their trend."""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections.abc import Iterable, Sequence
+
+#: A second difference of independent values has so many times the variance of one of them.
+_BEND_VARIANCE = 6.0
+#: Reports from which on a scatter means anything.
+LEAST_REPORTS = 4
+
+
+class Noise:
+    """The median scatter of the completed trials' last thirds.
+
+    Scatter is the standard deviation of a curve about its own trend. What another seed changes
+    can't be seen in single curves, so this is the least that the noise can be.
+    """
+
+    __slots__ = ("_scatters",)
+
+    def __init__(self) -> None:
+        self._scatters: list[float] = []
+
+    @property
+    def level(self) -> float:
+        """The noise in units of the metric; 0 while no completed trial told any."""
+        return self._scatters[len(self._scatters) // 2] if self._scatters else 0.0
+
+    def add(self, values: Sequence[float]) -> None:
+        """Take a completed trial's values, first to last."""
+        tail = values[-max(LEAST_REPORTS, len(values) // 3) :]
+        if len(tail) < LEAST_REPORTS:
+            return
+        bends = (bend_squared(*three) for three in zip(tail, tail[1:], tail[2:], strict=False))
+        found = scatter_of(bends, len(tail) - 2)
+        if math.isfinite(found):
+            insort(self._scatters, found)
+
+
+def bend_squared(a: float, b: float, c: float) -> float:
+    """Return the square of the second difference of three values: level and slope cancel in it."""
+    bend = a - 2 * b + c
+    return bend * bend
+
+
+def scatter_of(bends_squared: Iterable[float], count: int) -> float:
+    """Return the scatter of the values that so many second differences were taken of."""
+    return math.sqrt(sum(bends_squared) / (_BEND_VARIANCE * count))
