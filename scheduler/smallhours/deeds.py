@@ -10,7 +10,7 @@ from smallhours.core import actions as a
 from smallhours.core.state import State
 from smallhours.paths import Home
 from smallhours.search import PastTrial
-from smallhours.search_thread import Searches
+from smallhours.search_thread import Searches, past_of
 from smallhours.space_relay import SpaceRelay
 from smallhours.upkeep import Upkeep
 
@@ -58,6 +58,9 @@ class Deeds:
                 self._searches.of(action.study).tell(
                     action.study, action.trial, action.outcome, action.value, action.step
                 )
+            case a.Reopen():
+                study = self._state.studies[action.study]
+                self._searches.of(study.id).add(study.id, past_of(study.trials[action.trial]))
             case a.OpenBackend():
                 self._backend.wake()
             case a.RenewBackend():

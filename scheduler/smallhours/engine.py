@@ -275,7 +275,7 @@ class Engine:
         match event:
             case e.StudySubmitted() if event.spec.name in state.names:
                 self._ledger.load(state, state.names[event.spec.name])
-            case e.CancelRequested():
+            case e.CancelRequested() | e.ContinueRequested():
                 self._ledger.load(state, event.study)
 
     def _event_of(self, request: inbox.Request) -> e.Event:
@@ -332,7 +332,7 @@ class Engine:
                 if isinstance(action.fact, f.AttemptEnded):
                     self._upkeep.finish_log(f.key_of(action.fact))
                 continue
-            if decided and not isinstance(action, (a.Ask, a.Introduce, a.Tell)):
+            if decided and not isinstance(action, (a.Ask, a.Introduce, a.Tell, a.Reopen)):
                 # Nothing is done about a decision that a crash could take back. (What the search
                 # is told is only a cache.)
                 self._commit()

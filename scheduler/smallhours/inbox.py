@@ -19,7 +19,7 @@ from smallhours.errors import UsageError
 from smallhours.paths import Home, read_only
 
 Verb: TypeAlias = Literal[
-    "add", "stop", "cancel", "release", "pause", "move", "yield", "until", "archive"
+    "add", "stop", "cancel", "continue", "release", "pause", "move", "yield", "until", "archive"
 ]
 
 #: Seconds between two looks at the ledger for an answer; a look takes 0.2 ms.

@@ -34,6 +34,12 @@ class _Cancel(msgspec.Struct, frozen=True, kw_only=True):
     by: str
 
 
+class _Continue(msgspec.Struct, frozen=True, kw_only=True):
+    study: int
+    trial: int
+    by: str
+
+
 class _Pause(msgspec.Struct, frozen=True, kw_only=True):
     study: int | None = None
     by: str
@@ -66,9 +72,9 @@ class _Release(msgspec.Struct, frozen=True, kw_only=True):
 
 #: What a request can become.
 RequestEvent: TypeAlias = (
-    e.StudySubmitted | e.ShutdownRequested | e.CancelRequested | e.ReleaseRequested
-    | e.PauseRequested | e.MoveRequested | e.YieldRequested | e.DeadlineRequested
-    | e.ArchiveRequested
+    e.StudySubmitted | e.ShutdownRequested | e.CancelRequested | e.ContinueRequested
+    | e.ReleaseRequested | e.PauseRequested | e.MoveRequested | e.YieldRequested
+    | e.DeadlineRequested | e.ArchiveRequested
 )  # fmt: skip
 
 
@@ -113,6 +119,9 @@ def event_of(request: Request, at: float) -> RequestEvent:
         case "cancel":
             cancel = msgspec.convert(request.body, _Cancel)
             return e.CancelRequested(**ids, by=cancel.by, study=cancel.study, trial=cancel.trial)
+        case "continue":
+            again = msgspec.convert(request.body, _Continue)
+            return e.ContinueRequested(**ids, **msgspec.structs.asdict(again))
         case "pause":
             pause = msgspec.convert(request.body, _Pause)
             return e.PauseRequested(**ids, by=pause.by, study=pause.study)

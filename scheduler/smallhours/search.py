@@ -175,7 +175,7 @@ class Search:
         return params, dimensions
 
     def add(self, past: PastTrial) -> None:
-        """Let the search know of a trial that it did not propose (the baseline)."""
+        """Let the search know of a trial that it did not propose (the baseline), or anew."""
         self._past[past.trial] = past
         self._mirror = None
 

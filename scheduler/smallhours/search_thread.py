@@ -31,17 +31,21 @@ _SEARCHED = (Role.BASELINE, Role.SEARCH)
 
 def history_of(study: Study) -> list[PastTrial]:
     """Return what a study's search must know of the trials that the ledger has."""
-    return [_past(study, trial) for trial in study.trials.values() if trial.role in _SEARCHED]
+    return [_known(study, trial) for trial in study.trials.values() if trial.role in _SEARCHED]
 
 
-def _past(study: Study, trial: Trial) -> PastTrial:
-    running = PastTrial(
+def past_of(trial: Trial) -> PastTrial:
+    """Return what a study's search must know of a trial that is not over."""
+    return PastTrial(
         trial=trial.number, params=trial.params, dimensions=trial.dimensions, attrs=trial.attrs
     )
+
+
+def _known(study: Study, trial: Trial) -> PastTrial:
     if trial.state is not TrialState.ENDED:
-        return running
+        return past_of(trial)
     outcome, value, step = classify.for_search(study, trial)
-    return replace(running, outcome=outcome, value=value, step=step)
+    return replace(past_of(trial), outcome=outcome, value=value, step=step)
 
 
 class Searches:
@@ -127,9 +131,9 @@ class SearchThread:
         """
         self._put(study, partial(self._open, study, spec, list(history), define))
 
-    def add(self, study: int, past: PastTrial) -> None:
-        """Let a search know of a trial that it did not propose (the baseline)."""
-        self._put(study, lambda: self._searches[study].add(past))
+    def add(self, study: int, trial: PastTrial) -> None:
+        """Let a search know of a trial that it did not propose, or that runs again."""
+        self._put(study, lambda: self._searches[study].add(trial))
 
     def ask(self, study: int, trial: int) -> None:
         """Have a configuration proposed."""

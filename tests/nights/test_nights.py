@@ -28,7 +28,7 @@ from smallhours.core import actions as a
 from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core.machine import Machine
-from smallhours.core.model import Study
+from smallhours.core.model import Study, Trial
 from smallhours.core.reasons import (
     Budget,
     Cancelled,
@@ -43,7 +43,7 @@ from smallhours.core.spec import Dimension, Goal, Params, Stopping, StudySpec
 from smallhours.core.state import State
 from smallhours.core.trial import AttemptKey, Role
 from smallhours.search import PastTrial, Search
-from smallhours.search_thread import history_of
+from smallhours.search_thread import history_of, past_of
 
 SPACE = (
     Dimension(name="lr", kind="float", low=1e-3, high=1.0, log=True),
@@ -299,6 +299,9 @@ class TestAWholeNight:
 
             def tell(self, action: a.Tell) -> None:
                 self.living.tell(action.trial, action.outcome, action.value, action.step)
+
+            def reopen(self, trial: Trial) -> None:
+                self.living.add(past_of(trial))
 
         def plan(key: AttemptKey) -> Trouble | None:
             troubles = {2: ReportsNan(step=5), 5: Raises(step=3), 8: Dies(step=2, signal=11)}

@@ -16,10 +16,11 @@ from smallhours.core import actions as a
 from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core.machine import Machine
-from smallhours.core.model import Study
+from smallhours.core.model import Study, Trial
 from smallhours.core.reasons import GpuOom, Refused
 from smallhours.core.spec import Dimension, Goal, Params, Sampler, Stopping, StudySpec
 from smallhours.search import PastTrial, Search
+from smallhours.search_thread import past_of
 from smallhours.simulate.interference import Load
 
 GIB = 2**30
@@ -70,6 +71,9 @@ class Living:
 
     def tell(self, action: a.Tell) -> None:
         self._search.tell(action.trial, action.outcome, action.value, action.step)
+
+    def reopen(self, trial: Trial) -> None:
+        self._search.add(past_of(trial))
 
 
 def night(sampler: str, seed: int, trials: int) -> list[f.Fact]:

@@ -14,7 +14,7 @@ from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core import hours
 from smallhours.core.machine import Machine
-from smallhours.core.model import Study
+from smallhours.core.model import Study, Trial
 from smallhours.core.spec import Dimension, Params, ParamValue, StudySpec
 from smallhours.errors import SmallhoursError
 
@@ -41,6 +41,10 @@ class Suggester(Protocol):
         """Take note of how a trial ended."""
         ...
 
+    def reopen(self, trial: Trial) -> None:
+        """Take note of a trial that runs again."""
+        ...
+
 
 class RandomSuggester:
     """Draws from the declared space, each trial by a seed of its own."""
@@ -57,6 +61,9 @@ class RandomSuggester:
         """Take no note."""
 
     def tell(self, action: a.Tell) -> None:
+        """Take no note."""
+
+    def reopen(self, trial: Trial) -> None:
         """Take no note."""
 
 
@@ -281,6 +288,9 @@ class Simulation:
                 self._suggester.introduce(action)
             case a.Tell():
                 self._suggester.tell(action)
+            case a.Reopen():
+                study = self.machine.state.studies[action.study]
+                self._suggester.reopen(study.trials[action.trial])
             case a.Start():
                 self.backend.start(action)
             case a.Stop():

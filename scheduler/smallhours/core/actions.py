@@ -92,6 +92,14 @@ class Tell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reopen:
+    """Let the search know that a trial which it was told of runs again."""
+
+    study: int
+    trial: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResumePoint:
     """A checkpoint to go on from."""
 
@@ -167,6 +175,6 @@ class Finish:
 
 Action: TypeAlias = (
     Record | OpenBackend | RenewBackend | CloseBackend | RemoveFiles | OpenStudy | CloseStudy
-    | Ask | Introduce | Tell | Start | Stop | DumpStack | Signal | RemoveCheckpoint | Answer
-    | Finish
+    | Ask | Introduce | Tell | Reopen | Start | Stop | DumpStack | Signal | RemoveCheckpoint
+    | Answer | Finish
 )  # fmt: skip

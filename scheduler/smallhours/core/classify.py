@@ -88,6 +88,18 @@ def of_dead_session(trial: Trial, spec: StudySpec, cause: r.InterruptCause) -> S
     return Sentence(reason, _then(spec, trial, reason))
 
 
+def death_of_engine(how: str, *, same_boot: bool) -> r.InterruptCause:
+    """Return why the session before this one ended.
+
+    Args:
+        how: What the supervisor saw of it; empty: nothing.
+        same_boot: Whether the machine was not started anew since.
+    """
+    if not same_boot:
+        return "reboot"
+    return "engine crashed" if how.startswith("exit") else "engine killed"
+
+
 def with_escalation(sentence: Sentence, deeds: tuple[tuple[float, str], ...]) -> Sentence:
     """Complete a hang with what was done about it."""
     assert isinstance(sentence.reason, r.Hung)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smallhours.core import actions as a
-from smallhours.core import classify, guards
+from smallhours.core import classify, guards, recheck
 from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core.ladder import Ladders
@@ -59,6 +59,11 @@ class Desk:
         if study.id not in self._opened:
             self._opened.add(study.id)
             self.out.append(a.OpenStudy(study=study.id))
+
+    def reopen_in_search(self, study: Study, trial: Trial) -> None:
+        """Let a search that is warm know that a trial runs again; else it will be read so."""
+        if study.id in self._opened and trial.role is not Role.CONFIRMATION:
+            self.out.append(a.Reopen(study=study.id, trial=trial.number))
 
     def close(self, study: Study) -> None:
         """Let a study's processes and its search go; nothing of it runs."""
@@ -127,6 +132,8 @@ class Desk:
             ),
             at,
         )
+        if recheck.due(study, trial):
+            self.record(f.RecheckDrawn(study=study.id, trial=trial.number), at)
         reason = sentence.reason
         short = reason.wanted_bytes if isinstance(reason, GpuOom) else None
         for fact in placement.ended(key, at, footprint, short_of=short):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from smallhours.core.model import Study, Trial
 from smallhours.core.reasons import RuleCut, RungCut
-from smallhours.core.trial import Role, TrialState
+from smallhours.core.trial import TrialState
 
 #: Of the durations seen, the share that a cautious estimate covers.
 CAUTIOUS = 0.9
@@ -100,7 +100,7 @@ def expected_s(study: Study) -> float | None:
 
 def _seen_s(study: Study) -> tuple[list[float], list[float]]:
     """Return how long the trials took that tell of the next, and how long those ran that go on."""
-    searched = [t for t in study.trials.values() if t.role is Role.SEARCH]
+    searched = [t for t in study.trials.values() if t.judged]
     stopped = (t.number for t in searched if isinstance(t.reason, RuleCut | RungCut))
     first = next(stopped, None)
     telling = [t for t in searched if first is None or t.number > first][-_TELLING:]
@@ -116,7 +116,7 @@ def expected_left_s(study: Study, trial: Trial, at: float) -> float | None:
     assert live is not None
     pace = mean_pace_s(study, trial)
     rest = None if pace is None else max(0.0, study.spec.steps - trial.last_step) * pace
-    if trial.role is not Role.SEARCH:  # no rule stops these
+    if not trial.judged:  # no rule stops these
         return rest
     used = trial.seconds + at - live.started_at
     longer = [seconds - used for seconds in _seen_s(study)[0] if seconds > used]

@@ -186,6 +186,15 @@ class CancelRequested(Request):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContinueRequested(Request):
+    """Somebody wants a trial that was stopped to go on to its end."""
+
+    by: str
+    study: int
+    trial: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRefused(Request):
     """Somebody asks for something that can't be understood."""
 
@@ -377,8 +386,8 @@ class Tick:
 Event: TypeAlias = (
     EngineStarted | SettingsRead | CheckpointsFound | DevicesSeen | BackendReady | BackendClosed
     | BackendLost | StudySubmitted | ReleaseRequested | PauseRequested | MoveRequested
-    | YieldRequested | DeadlineRequested | ArchiveRequested | CancelRequested | RequestRefused
-    | ShutdownRequested
+    | YieldRequested | DeadlineRequested | ArchiveRequested | CancelRequested
+    | ContinueRequested | RequestRefused | ShutdownRequested
     | Suggested | SuggestFailed | ProcessStarted | StateRestored | ReportArrived
     | CheckpointWritten | FootprintMeasured | StopNoticed | ProcessExited | Tick
 )  # fmt: skip

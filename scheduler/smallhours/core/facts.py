@@ -277,6 +277,28 @@ class AttemptEnded(_Fact, frozen=True, kw_only=True, tag="attempt_ended"):
     footprint: Footprint | None = None
 
 
+class TrialContinued(_Fact, frozen=True, kw_only=True, tag="trial_continued"):
+    """A trial that had been stopped was taken up again: it waits for a place, to run to its end.
+
+    No rule judges it from here on, nor compares others with it: what a rule decides does not
+    depend on what somebody took up again. A study that had ended is open again for it.
+    """
+
+    study: int
+    trial: int
+    #: ``recheck``: to see whether the rule was right (`RecheckDrawn`).
+    cause: Literal["operator", "recheck"]
+    #: Who asked; empty: nobody had to.
+    by: str = ""
+
+
+class RecheckDrawn(_Fact, frozen=True, kw_only=True, tag="recheck_drawn"):
+    """A trial that its rule stopped will be run to its end, once nothing else is left to do."""
+
+    study: int
+    trial: int
+
+
 class LoadLearned(_Fact, frozen=True, kw_only=True, tag="load_learned"):
     """What is known of a study's trials on their kind of device after one more has ended there.
 
@@ -320,8 +342,8 @@ Fact: TypeAlias = (
     SessionStarted | SessionEnded | StudyAdded | StudyAmended | StudyRetired | StudyEnded
     | StudyHalted | StudyPaused | StudyReleased | StudyMoved | StudyArchived | StudyRemoved
     | Yielded | YieldEnded | DeadlineSet | TrialCreated | AttemptStarted | AttemptRunning | Restored
-    | Reported | CheckpointSaved | CheckpointRemoved | Intended | AttemptEnded | LoadLearned
-    | CapLearned | RequestAnswered
+    | Reported | CheckpointSaved | CheckpointRemoved | Intended | AttemptEnded | TrialContinued
+    | RecheckDrawn | LoadLearned | CapLearned | RequestAnswered
 )  # fmt: skip
 
 #: Facts that may wait a moment for the next commit. They say what happened, not what was decided:
@@ -332,6 +354,7 @@ LAZY = (
     Restored,
     CheckpointRemoved,
     AttemptEnded,
+    RecheckDrawn,
     LoadLearned,
     CapLearned,
 )

@@ -104,9 +104,9 @@ class Intake:
             if trial.state is not TrialState.ENDED:
                 self._cancel_trial(study, trial, by, "study", at)
         if not study.ended:
-            self._desk.record(
-                f.StudyEnded(study=study.id, outcome="cancelled", winner=study.best), at
-            )
+            before = study.ended_before
+            outcome = "cancelled" if before is None else before.outcome
+            self._desk.record(f.StudyEnded(study=study.id, outcome=outcome, winner=study.best), at)
         self._desk.close_if_over(study)
 
     def _cancel_trial(self, study: Study, trial: Trial, by: str, scope: str, at: float) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypeVar, assert_never
 
 from smallhours.core import actions as a
-from smallhours.core import classify, guards
+from smallhours.core import classify, guards, recheck
 from smallhours.core import events as e
 from smallhours.core import facts as f
+from smallhours.core.continuing import Continuing
 from smallhours.core.desk import Desk, why_stopped
 from smallhours.core.intake import Intake
 from smallhours.core.items import Waiter
@@ -24,7 +25,6 @@ from smallhours.core.spec import stored
 from smallhours.core.standby import Standby
 from smallhours.core.state import State
 from smallhours.core.storage import Storage, Victim
-from smallhours.core.trial import Role
 from smallhours.core.waiting import Why
 from smallhours.core.watch import Watch
 from smallhours.core.wishes import Wishes
@@ -40,6 +40,7 @@ class Machine:
         self._desk = Desk(rule_factory)
         self._intake = Intake(self._desk)
         self._wishes = Wishes(self._desk)
+        self._continuing = Continuing(self._desk)
         self._watch = Watch(self._desk)
         self._standby = Standby(self._desk)
         self._scheduler = Scheduler(self._desk)
@@ -81,6 +82,8 @@ class Machine:
                 self._intake.release_requested(event)
             case e.CancelRequested():
                 self._intake.cancel_requested(event)
+            case e.ContinueRequested():
+                self._continuing.requested(event)
             case e.PauseRequested():
                 self._wishes.pause(event)
             case e.MoveRequested():
@@ -121,6 +124,9 @@ class Machine:
             self._watch.see_to_gates()
             self._standby.see_to()
             self._scheduler.fill()
+            if self._continuing.take_up_rechecks():
+                self._standby.see_to()
+                self._scheduler.fill()
         elif not self.state.live:
             self._finish(self._draining, event.at)
         return self._desk.out
@@ -154,7 +160,8 @@ class Machine:
 
     def _engine_started(self, event: e.EngineStarted) -> None:
         before = self.state.session
-        cause = _cause_of_death(before, event)
+        same_boot = before is None or before.boot_id == event.boot_id
+        cause = classify.death_of_engine(event.before, same_boot=same_boot)
         self._desk.record(
             f.SessionStarted(
                 session=event.session,
@@ -258,12 +265,13 @@ class Machine:
         value = event.metrics[spec.metric]
         reason: Reason | None = guards.diverged(spec, event.step, value)
         if reason is None and event.step < spec.steps:
-            if trial.role is Role.SEARCH:
+            if trial.judged:
                 reason = study.rule.decide(trial.number, event.step, trial.curve)
             if reason is None:
-                reason = guards.trial_time(spec, trial.seconds + at - live.started_at)
+                reason = guards.trial_time(spec, trial.seconds_counted(at))
         if reason is not None:
-            self._desk.intend(trial, reason, at, how="now", why=why_stopped(reason))
+            how = "checkpoint" if recheck.keeps(study, trial, reason) else "now"
+            self._desk.intend(trial, reason, at, how=how, why=why_stopped(reason))
         elif undo is not None:
             self._desk.pause(trial, "packer", undo.why, at)
 
@@ -387,9 +395,3 @@ class Machine:
 def _promised(trial: Trial) -> int | None:
     """Return the bytes of its device's memory that a trial was promised; None: nobody knew."""
     return None if trial.predicted is None else trial.predicted.upper_bytes
-
-
-def _cause_of_death(before: f.SessionStarted | None, event: e.EngineStarted) -> InterruptCause:
-    if before is not None and before.boot_id != event.boot_id:
-        return "reboot"
-    return "engine crashed" if event.before.startswith("exit") else "engine killed"

@@ -93,7 +93,26 @@ class Trial:
     alone: bool = False
     #: What its latest attempt was predicted to take of its device; None: nobody knew.
     predicted: f.Prediction | None = None
+    #: How it was last taken up again after it had been stopped; None: it never was.
+    continued: f.TrialContinued | None = None
+    #: Seconds that it had run by then: its own time counts from there.
+    seconds_before: float = 0.0
     live: Live | None = None
+
+    @property
+    def judged(self) -> bool:
+        """Whether the rule may stop it."""
+        return self.role is Role.SEARCH and self.continued is None
+
+    @property
+    def compared(self) -> bool:
+        """Whether the rule takes note of it."""
+        return self.role is not Role.CONFIRMATION and self.continued is None
+
+    def seconds_counted(self, at: float) -> float:
+        """Return the seconds up to now that count against its own limit; it runs."""
+        assert self.live is not None
+        return self.seconds - self.seconds_before + at - self.live.started_at
 
     def move(self, to: TrialState) -> None:
         """Change the state along `MOVES`."""
@@ -209,6 +228,10 @@ class Study:
     #: Bytes of the checkpoints that exist of it.
     saved_bytes: int = 0
     ended: f.StudyEnded | None = None
+    #: How it had ended when a trial of it was taken up again; None: none was since it was open.
+    ended_before: f.StudyEnded | None = None
+    #: Trials that will be rechecked once nothing else is left to do, in the order they were drawn.
+    rechecks: dict[int, None] = field(default_factory=dict)
     halted: f.StudyHalted | None = None
     paused: f.StudyPaused | None = None
     retired: bool = False
@@ -232,6 +255,16 @@ class Study:
     def open(self) -> bool:
         """Whether something of the study is left to do, as far as nobody need step in."""
         return not (self.ended or self.halted or self.retired)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it had been cancelled: only what was taken up again is left to do."""
+        return self.ended_before is not None and self.ended_before.outcome == "cancelled"
+
+    @property
+    def trials_wanted(self) -> int:
+        """Configurations in all, baseline included; one that had ended wants no more of them."""
+        return self.spec.trials if self.ended_before is None else self.searched
 
     @property
     def active(self) -> bool:

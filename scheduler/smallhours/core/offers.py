@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from smallhours.core import recheck
 from smallhours.core.items import AskForTrial, Candidate, Item, Place, StartWaiting, TakeOff, Waiter
 from smallhours.core.night import Night
 from smallhours.core.shortfall import memory_for
-from smallhours.core.spec import DeviceKind
+from smallhours.core.spec import DeviceKind, Priority
 from smallhours.core.waiting import Why
 from smallhours.packing.cards import Start, Wish
+
+#: The turn of rechecks: behind all rounds of all priorities.
+_LAST = (len(Priority), 0)
 
 
 class Offers:
@@ -37,6 +41,8 @@ class Offers:
         if trial is not None and not trial.alone:
             self._there.add(study.id)
         whose = study.standing.priority.rank, night.shares.round_of(study)
+        if trial is not None and recheck.waits(trial):
+            whose = _LAST
         turn = self._turns.setdefault(whose, len(self._turns))
         wish = night.placement.wish(study, trial, turn)
         self._offers.setdefault(kind, []).append((candidate, wish))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from smallhours.core import estimates
+from smallhours.core import estimates, recheck
 from smallhours.core.gates import Gate, gate, too_late
 from smallhours.core.guards import reserve_bytes, study_time
 from smallhours.core.items import (
@@ -18,7 +18,7 @@ from smallhours.core.items import (
     StartWaiting,
     Waiter,
 )
-from smallhours.core.model import Study
+from smallhours.core.model import Study, Trial
 from smallhours.core.night import ASK_PATIENCE_S, Night
 from smallhours.core.offers import Offers
 from smallhours.core.reasons import Completed
@@ -45,7 +45,7 @@ class Plan:
 def has_work(study: Study, at: float) -> bool:
     """Whether the study has, or could have, a trial to start."""
     return not _time_is_up(study, at) and (
-        bool(study.waiting) or study.searched < study.spec.trials
+        bool(study.waiting) or study.searched < study.trials_wanted
     )
 
 
@@ -104,11 +104,9 @@ def _plan(
         places = 0
     hold: _Hold | None = None
     offers = Offers(night)
-    for study in studies:
-        if _time_is_up(study, night.at):
-            continue
+    for study, candidates in _in_turn(studies, night):
         until = gate(study, night)
-        for candidate in _candidates(study, night):
+        for candidate in candidates:
             why = _shut(candidate, until, night)
             if why is None and offers.take(candidate):
                 continue
@@ -140,15 +138,30 @@ class _Hold:
     since: float
 
 
+def _in_turn(studies: list[Study], night: Night) -> Iterator[tuple[Study, Iterable[Candidate]]]:
+    """Yield what could be started, study by study: the rechecks of all of them come last."""
+    able = [study for study in studies if not _time_is_up(study, night.at)]
+    for study in able:
+        yield study, _candidates(study, night)
+    for study in able:
+        rechecked = [trial for trial in _waiting(study) if recheck.waits(trial)]
+        if rechecked:
+            yield study, [Candidate(study, t, StartWaiting(study, t)) for t in rechecked]
+
+
+def _waiting(study: Study) -> Iterator[Trial]:
+    return (study.trials[number] for number in study.waiting)
+
+
 def _candidates(study: Study, night: Night) -> Iterator[Candidate]:
     """Yield what of the study could be started, in order; those that exist come first."""
-    for number in study.waiting:
-        trial = study.trials[number]
-        yield Candidate(study, trial, StartWaiting(study, trial))
+    for trial in _waiting(study):
+        if not recheck.waits(trial):
+            yield Candidate(study, trial, StartWaiting(study, trial))
     asked = night.asked.get(study.id, {})
     if not study.trials:
         yield Candidate(study, None, CreateBaseline(study))
-    elif study.searched + len(asked) < study.spec.trials:
+    elif study.searched + len(asked) < study.trials_wanted:
         number = max(study.last_number, *asked) + 1 if asked else study.last_number + 1
         slow = any(night.at - asked_at >= ASK_PATIENCE_S for asked_at in asked.values())
         yield Candidate(study, None, None if slow else AskForTrial(study, number))
@@ -215,9 +228,9 @@ def _at_the_end(study: Study, night: Night) -> Item | None:
     if not study.active or study.living or night.asked.get(study.id):
         return None
     over = _time_is_up(study, night.at)
-    if not over and (study.waiting or study.searched < study.spec.trials):
+    if not over and (study.waiting or study.searched < study.trials_wanted):
         return None
-    if study.spec.confirm and not over and study.best is not None:
+    if study.spec.confirm and not (over or study.given_up) and study.best is not None:
         for number in (0, study.best):
             completed = isinstance(study.trials[number].reason, Completed)
             if completed and number not in study.confirmed:

@@ -72,7 +72,7 @@ class Scheduler:
             return
         study, placement = self._night.state.studies[event.study], self._night.placement
         placement.let_go(self._night.asked_lately)
-        if study.searched >= study.spec.trials:
+        if study.searched >= study.trials_wanted:
             return  # fewer trials are wanted than when it was asked for
         self._desk.record(
             f.TrialCreated(
@@ -234,6 +234,8 @@ class Scheduler:
         at = self._night.at
         over = guards.study_time(study.spec, study.seconds_used(at)) is not None
         outcome = "budget" if over and study.searched < study.spec.trials else "done"
+        if study.ended_before is not None:
+            outcome = study.ended_before.outcome
         fact = {"study": study.id, "outcome": outcome, "winner": study.best}
         self._desk.record(f.StudyEnded(**fact), at)  # type: ignore[arg-type]
         self._desk.close_if_over(study)

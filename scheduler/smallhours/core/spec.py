@@ -116,6 +116,8 @@ class StudySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     seed: int = 0
     #: Fresh seeds on which baseline and winner are repeated at the end.
     confirm: int = 0
+    #: Share of the trials that the rule stops which are run to their end later, to measure it.
+    recheck: float = 0.0
     #: Seconds without a report before a trial counts as hung; None: `guards.silence_limit_s`.
     hang_s: float | None = None
     #: Seconds between checkpoints, at least.
@@ -142,6 +144,6 @@ class StudySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 #: Keys that may change when a study of the same name is added again.
 AMENDABLE = frozenset(
-    {"question", "hypothesis", "trials", "confirm", "hang_s", "checkpoint_every_s",
+    {"question", "hypothesis", "trials", "confirm", "recheck", "hang_s", "checkpoint_every_s",
      "trial_time_s", "study_time_s", "memory_bytes", "retries", "priority", "weight", "hours"}
 )  # fmt: skip

@@ -65,7 +65,7 @@ class State:
                 study = self.studies[fact.study]
                 study.standing.amend(study.spec, fact.spec)
                 study.spec = fact.spec
-                study.ended = None
+                study.ended = study.ended_before = None
                 study.archived = False
             case f.StudyRetired():
                 self.studies[fact.study].retired = True
@@ -85,6 +85,7 @@ class State:
                 study = self.studies[fact.study]
                 study.archived = True
                 self._empty(study)
+                study.rechecks.clear()
             case f.StudyRemoved():
                 self._removed(self.studies[fact.study])
             case f.Yielded():
@@ -128,6 +129,10 @@ class State:
                     trial.move(TrialState.STOPPING)
             case f.AttemptEnded():
                 self._ended(fact)
+            case f.TrialContinued():
+                self._continued(fact)
+            case f.RecheckDrawn():
+                self.studies[fact.study].rechecks[fact.trial] = None
             case f.LoadLearned():
                 study = self.studies[fact.study]
                 study.learned[fact.sharing] = study.timed[fact.trial] = fact
@@ -181,6 +186,7 @@ class State:
     def _removed(self, study: Study) -> None:
         study.removed = True
         self._empty(study)
+        study.rechecks.clear()
         if self.names.get(study.spec.name) == study.id:
             del self.names[study.spec.name]
 
@@ -229,7 +235,7 @@ class State:
         live.reported, live.heard_at = True, at
         trial.curve[fact.step] = float(fact.metrics[study.spec.metric])
         trial.last_step, trial.last_metrics = fact.step, fact.metrics
-        if trial.role is not Role.CONFIRMATION:
+        if trial.compared:
             study.rule.observe(trial.number, fact.step, trial.curve)
 
     def _ended(self, fact: f.AttemptEnded) -> None:
@@ -270,6 +276,17 @@ class State:
                 trial.retries += 1
             trial.alone = tag(reason) in ("host_oom", "gpu_oom")
 
+    def _continued(self, fact: f.TrialContinued) -> None:
+        study = self.studies[fact.study]
+        trial = study.trials[fact.trial]
+        trial.move(TrialState.QUEUED)
+        trial.continued, trial.seconds_before, trial.stalls = fact, trial.seconds, 0
+        study.waiting[fact.trial] = None
+        study.rechecks.pop(fact.trial, None)
+        if study.ended is not None:
+            study.ended_before, study.ended = study.ended, None
+        study.archived = False
+
     def _over(self, study: Study, trial: Trial, reason: Reason) -> None:
         completed = isinstance(reason, Completed)
         if isinstance(reason, Refused):
@@ -279,7 +296,8 @@ class State:
             study.refused = 0
         if trial.role is Role.CONFIRMATION:
             return
-        study.rule.close(trial.number, trial.curve, completed=completed)
+        if trial.compared:
+            study.rule.close(trial.number, trial.curve, completed=completed)
         score = trial.score(study.spec)
         if completed and score is not None:
             better = study.best_score is None or study.spec.goal.better(score, study.best_score)

@@ -167,7 +167,6 @@ def worth_of(*, confirmation: bool, over: bool, completed: bool) -> Worth:
 
 
 def _of_loaded(study: Study) -> Iterator[Holding]:
-    going_on = not (study.ended or study.retired)
     for trial in study.trials.values():
         if not trial.checkpoints:
             continue
@@ -179,7 +178,7 @@ def _of_loaded(study: Study) -> Iterator[Holding]:
         )
         score = trial.score(study.spec)
         prized = trial.number in (0, study.best)
-        needed = _needed(trial, going_on=going_on)
+        needed = _needed(study, trial)
         best = _best_of(study, trial)
         for saved in trial.checkpoints:
             yield Holding(
@@ -194,11 +193,12 @@ def _of_loaded(study: Study) -> Iterator[Holding]:
             )
 
 
-def _needed(trial: Trial, *, going_on: bool) -> set[str]:
+def _needed(study: Study, trial: Trial) -> set[str]:
     """Return the checkpoints that the trial would go on from."""
     if trial.live is not None:
         return {saved.path for saved in trial.resume_points()[:_KEPT_OF_LIVING]}
-    if trial.state is TrialState.QUEUED and going_on:
+    waits = trial.state is TrialState.QUEUED and not (study.ended or study.retired)
+    if waits or trial.number in study.rechecks:
         return {saved.path for saved in trial.resume_points()[:1]}
     return set()
 

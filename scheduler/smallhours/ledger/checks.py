@@ -13,7 +13,6 @@ from smallhours.core.model import Study, Trial
 from smallhours.core.reasons import Diverged, Reason, RuleCut, RungCut
 from smallhours.core.rule import Rule, RuleFactory
 from smallhours.core.state import State
-from smallhours.core.trial import Role
 from smallhours.errors import LedgerError
 from smallhours.ledger import rows
 from smallhours.ledger.rows import Entry
@@ -187,7 +186,7 @@ def _verdict(study: Study, trial: Trial, step: int) -> Reason | None:
     """Derive what the engine had to decide at a report, as far as the ledger alone can say."""
     value = trial.curve[step]
     diverged = guards.diverged(study.spec, step, value)
-    if diverged is not None or step >= study.spec.steps or trial.role is not Role.SEARCH:
+    if diverged is not None or step >= study.spec.steps or not trial.judged:
         return diverged
     return study.rule.decide(trial.number, step, trial.curve)
 

@@ -34,8 +34,14 @@ _EVENTS = f"SELECT {rows.EVENT_COLUMNS} FROM event"
 _REPORTS = f"SELECT {rows.REPORT_COLUMNS} FROM report"
 # All of these are answered by the indices, whatever the number of reports.
 _TURNS = (
-    "SELECT kind, study FROM event WHERE kind IN ('study_amended', 'study_ended',"
-    " 'study_retired', 'study_removed') ORDER BY seq"
+    "SELECT kind, study FROM event WHERE kind IN ('study_amended', 'trial_continued',"
+    " 'study_ended', 'study_retired', 'study_removed') ORDER BY seq"
+)
+# Of an archived study nothing is rechecked any more.
+_TO_RECHECK = (
+    "SELECT DISTINCT study FROM event AS drawn WHERE kind = 'recheck_drawn' AND NOT EXISTS (SELECT"
+    " 1 FROM event WHERE study = drawn.study AND (kind = 'trial_continued' AND trial = drawn.trial"
+    " OR kind IN ('study_archived', 'study_removed') AND seq > drawn.seq))"
 )
 _LIVING = (
     "SELECT study FROM event WHERE kind IN ('attempt_started', 'attempt_ended') GROUP BY study"
@@ -63,18 +69,19 @@ def ended_well(db: sqlite3.Connection) -> bool:
 
 
 def closed(db: sqlite3.Connection) -> frozenset[int]:
-    """Return the studies that are over and of which no attempt lives."""
+    """Return the studies that are over, with nothing of them that lives or is to be rechecked."""
     ended: set[int] = set()
     gone: set[int] = set()
     for kind, study in db.execute(_TURNS):
         if kind == "study_ended":
             ended.add(study)
-        elif kind == "study_amended":
+        elif kind in ("study_amended", "trial_continued"):
             ended.discard(study)
         else:  # retired or removed: for good
             gone.add(study)
     living = {study for (study,) in db.execute(_LIVING)}
-    return frozenset((ended | gone) - living)
+    rechecked = {study for (study,) in db.execute(_TO_RECHECK)}
+    return frozenset((ended - rechecked | gone) - living)
 
 
 def check_count(db: sqlite3.Connection, last_seq: int) -> None:
