@@ -75,7 +75,8 @@ def event_of(fact: f.Fact, state: State) -> Event | None:
     """
     match fact:
         case f.StudyEnded():
-            return _done(fact, state.studies[fact.study])
+            study = state.studies[fact.study]
+            return None if _told_before(fact, study) else _done(fact, study)
         case f.StudyHalted():
             study = state.studies[fact.study]
             return Event(
@@ -124,6 +125,14 @@ def _done(fact: f.StudyEnded, study: Study) -> Event:
         outcome=fact.outcome,
         best=best,
     )
+
+
+def _told_before(fact: f.StudyEnded, study: Study) -> bool:
+    """Whether a study ends again as it did before, after nothing but rechecks."""
+    if study.ended_before is None or study.ended_before.winner != fact.winner:
+        return False
+    again = (trial.continued for trial in study.trials.values())
+    return all(each is None or each.cause == "recheck" for each in again)
 
 
 def _best(fact: f.StudyEnded, study: Study) -> Best | None:

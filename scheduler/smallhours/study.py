@@ -69,6 +69,8 @@ class Study(Keys):
         sampler: What proposes configurations: a name, or a dict with ``name`` and its options.
         seed: Seed of everything that is random.
         confirm: On how many fresh seeds baseline and winner are repeated at the end.
+        recheck: Share of the trials that the rule stops which are run to their end once nothing
+            else is left to do, to measure how often stopping was wrong.
         hang_s: Seconds without a report before a trial counts as hung; None: 10 times its usual
             gap, at least 300 s.
         checkpoint_every_s: Seconds between checkpoints, at least.
@@ -111,6 +113,7 @@ class Study(Keys):
         sampler: SamplerName | Mapping[str, Any] = "tpe",
         seed: int = 0,
         confirm: int = 0,
+        recheck: float = 0.0,
         hang_s: float | None = None,
         checkpoint_every_s: float = 30.0,
         trial_time_s: float | None = None,
@@ -146,6 +149,7 @@ class Study(Keys):
             "sampler": self._sampler(sampler, dimensions, trials),
             "seed": self._whole("seed", seed, 0),
             "confirm": self._whole("confirm", confirm, 0),
+            "recheck": self._share("recheck", recheck),
             "hang_s": self._seconds("hang_s", hang_s),
             "checkpoint_every_s": self._interval("checkpoint_every_s", checkpoint_every_s),
             "trial_time_s": self._seconds("trial_time_s", trial_time_s),

@@ -62,6 +62,12 @@ class Keys:
             raise self.error(key, f"expected seconds, 0 or more, got {value!r}")
         return seconds
 
+    def _share(self, key: str, value: object) -> float:
+        share = self._limit(key, value)
+        if share is None or not 0 <= share <= 1:
+            raise self.error(key, f"expected a share from 0 to 1, like 0.03, got {value!r}")
+        return share
+
     def _bytes(self, value: object) -> int | None:
         if value is None:
             return None

@@ -165,6 +165,13 @@ VERBS: Final[tuple[Verb, ...]] = (
         (arg("target", metavar="TRIAL|STUDY", names="studies or trials"),),
     ),
     Verb(
+        "continue",
+        "queue",
+        "take a stopped trial up again, to its end",
+        "continuing:continue_",
+        (arg("target", metavar="TRIAL", help="like wine/12", names="trials"),),
+    ),
+    Verb(
         "yield",
         "queue",
         "give the machine back at once, for a while",
@@ -256,6 +263,7 @@ VERBS: Final[tuple[Verb, ...]] = (
                 help="like wine/12, or wine; a beginning that only one has is enough",
                 names="studies or trials",
             ),
+            arg("--against", metavar="TRIAL", help="compare the two", names="trials"),
         ),
         "prints",
     ),

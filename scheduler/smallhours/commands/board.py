@@ -24,13 +24,15 @@ _ENDS_KEPT = 40
 _Shown = (
     f.SessionStarted | f.SessionEnded | f.StudyAdded | f.StudyAmended | f.StudyRetired
     | f.StudyEnded | f.StudyHalted | f.StudyPaused | f.StudyReleased | f.TrialCreated
-    | f.AttemptStarted | f.AttemptRunning | f.Restored | f.Intended | f.AttemptEnded
+    | f.TrialContinued | f.AttemptStarted | f.AttemptRunning | f.Restored | f.Intended
+    | f.AttemptEnded
 )  # fmt: skip
 _DECODER: msgspec.json.Decoder[_Shown] = msgspec.json.Decoder(_Shown)
 _KINDS = (
     "session_started", "session_ended", "study_added", "study_amended", "study_retired",
     "study_ended", "study_halted", "study_paused", "study_released", "trial_created",
-    "attempt_started", "attempt_running", "restored", "intended", "attempt_ended",
+    "trial_continued", "attempt_started", "attempt_running", "restored", "intended",
+    "attempt_ended",
 )  # fmt: skip
 
 
@@ -257,6 +259,9 @@ class Board:
                 )
             case f.AttemptRunning():
                 board.running[fact.trial].spoke = True
+            case f.TrialContinued():
+                board.over.discard(fact.trial)
+                board.outcome = None
             case f.Restored():
                 board.running[fact.trial].step = fact.step
             case f.Intended():

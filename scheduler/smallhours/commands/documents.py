@@ -53,8 +53,17 @@ def study_in_brief(study: StudyView, effort: Effort) -> dict[str, object]:
     }
 
 
-def study(view: StudyView, effort: Effort, rows: list[TrialRow]) -> dict[str, object]:
-    """Return everything about a study."""
+def study(
+    view: StudyView, effort: Effort, rows: list[TrialRow], recheck: Mapping[str, object]
+) -> dict[str, object]:
+    """Return everything about a study.
+
+    Args:
+        view: The study.
+        effort: What its trials took.
+        rows: All of them.
+        recheck: What its rechecked trials say of stopping.
+    """
     return {
         **study_in_brief(view, effort),
         "question": view.spec.question,
@@ -72,6 +81,7 @@ def study(view: StudyView, effort: Effort, rows: list[TrialRow]) -> dict[str, ob
         "steps_run": effort.steps_run,
         "steps_saved": effort.steps_saved,
         "seconds_saved": effort.seconds_saved,
+        "recheck": recheck,
         "rows": [{"trial": view.trial_name(row.number), **plain(row)} for row in rows],
     }
 
@@ -90,6 +100,7 @@ def trial(view: TrialView) -> dict[str, object]:
         "waiting": view.waiting,
         "reason": reason(view.reason),
         "then": view.then,
+        "continued": view.continued,
         "score": view.score,
         "last_step": view.last_step,
         "seconds": view.seconds,

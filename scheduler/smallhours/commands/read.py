@@ -28,15 +28,15 @@ def show(
 
     JSON of a study: what is above, and question, hypothesis, steps, source, halted, added_at,
     started_at, ended_at, states, reasons (counts), confirmed, confirmations, steps_run,
-    steps_saved, seconds_saved, and ``rows``: every trial with trial, number, role, of, params,
-    seed, reason (its name), score, last_step, seconds. ``best`` and ``baseline`` hold trial, score,
-    fresh and seeds (each n, mean, sd), confirmed, confirmations.
+    steps_saved, seconds_saved, recheck (as `why` has it), and ``rows``: every trial with trial,
+    number, role, of, params, seed, reason (its name), score, last_step, seconds. ``best`` and
+    ``baseline`` hold trial, score, fresh and seeds (each n, mean, sd), confirmed, confirmations.
 
     JSON of a trial: trial, number, study, role, of, params, seed, state, waiting (why, to,
-    from_step), reason, then, score, last_step, seconds, curve ([step, value] pairs), attempts
-    (number, device, started_at, ended_at, resume_step, pid, intent, reason, then, last_step,
-    seconds, peak_bytes, footprint, rejected) and checkpoints (step, attempt, path, size_bytes,
-    at).
+    from_step), reason, then, continued (each at, cause, by, attempts), score, last_step, seconds,
+    curve ([step, value] pairs), attempts (number, device, started_at, ended_at, resume_step, pid,
+    intent, reason, then, last_step, seconds, peak_bytes, footprint, rejected) and checkpoints
+    (step, attempt, path, size_bytes, at).
 
     Returns:
         The exit code.
@@ -60,21 +60,42 @@ def show(
 
 
 def why(
-    home: Home, *, target: str | None, as_json: bool, out: TextIO, clock: Clock | None = None
+    home: Home,
+    *,
+    target: str | None,
+    against: str | None = None,
+    as_json: bool,
+    out: TextIO,
+    clock: Clock | None = None,
 ) -> int:
-    """Say why a trial is where it is, or what became of a study.
+    """Say why a trial is where it is, what became of a study, or how two trials differ.
 
-    JSON of a trial: trial, state, paragraphs (the text), reason, waiting, alike (names of trials
-    that failed at the same place), attempts (number, last_step, seconds, then, reason).
+    JSON of a trial: trial, state, paragraphs (the text), reason, waiting, continued (each at,
+    cause, by, attempts), alike (names of trials that failed at the same place), attempts (number,
+    last_step, seconds, then, reason).
 
     JSON of a study: study, state, outcome, halted, paragraphs, groups (group, trials, reasons: each
-    reason, trials, names) and failures (type, message, where, fingerprint, trials: names).
+    reason, trials, names), failures (type, message, where, fingerprint, trials: names) and recheck
+    (drawn, finished, unfinished, false, pick, seed_sd, level, own, pooled; the last two n, false,
+    share, low, high).
+
+    JSON of two trials: trials (two names), metric, goal, paragraphs, params (each name, values),
+    scores, reasons, steps (each step, values, ahead) and spans (each from, to, ahead).
 
     Returns:
         The exit code.
+
+    Raises:
+        UsageError: what is to be compared are not two trials of studies with the same metric.
     """
     with Snapshot(home, clock) as snapshot:
         found = snapshot.resolve(target or _only_study(snapshot, "why"))
+        if against is not None:
+            from smallhours.commands import why_against
+
+            other = snapshot.resolve(against)
+            why_against.why(snapshot, found, other, as_json=as_json, out=out)
+            return 0
         if found.trial is None:
             from smallhours.commands import why_study
 

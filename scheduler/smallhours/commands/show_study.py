@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TextIO
 
 from smallhours import text
+from smallhours.commands import rechecks
 from smallhours.core.reasons import tag
 from smallhours.core.trial import Role, TrialState
 from smallhours.explain import WORDS, in_brief, kind
@@ -85,7 +86,9 @@ def study(snapshot: Snapshot, study_id: int, *, as_json: bool, out: TextIO) -> N
     if as_json:
         from smallhours.commands import documents
 
-        documents.write(out, documents.study(view, snapshot.effort(view), snapshot.rows(study_id)))
+        found = rechecks.document(snapshot.rechecks(view))
+        rows = snapshot.rows(study_id)
+        documents.write(out, documents.study(view, snapshot.effort(view), rows, found))
         return
     page = Page(out)
     state = state_words(view)
@@ -93,7 +96,8 @@ def study(snapshot: Snapshot, study_id: int, *, as_json: bool, out: TextIO) -> N
         Toned(view.name, "bold"), "  ", of_kind(state, _KINDS.get(view.outcome or view.state))
     )
     page.line()
-    page.pairs(_facts(view, snapshot.effort(view)))
+    facts = _facts(view, snapshot.effort(view))
+    page.pairs([*facts, ("rechecks", rechecks.brief(snapshot.rechecks(view)))])
     if view.reasons:
         page.line()
         page.line(Toned("How trials ended", "bold"), indent=2)

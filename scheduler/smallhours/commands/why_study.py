@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
+from smallhours.commands import rechecks
 from smallhours.commands.best import claim
 from smallhours.core.trial import TrialState
 from smallhours.explain import GROUPS, WORDS, kind
@@ -15,11 +16,14 @@ def why(snapshot: Snapshot, study_id: int, *, as_json: bool, out: TextIO) -> Non
     """Say what became of a study."""
     study = snapshot.study(study_id)
     failures = snapshot.failures(study_id) if "exception" in study.reasons else []
-    told = [_state(snapshot, study), claim(study)]
+    found = snapshot.rechecks(study)
+    told = [_state(snapshot, study), claim(study), _again(study), rechecks.paragraph(study, found)]
+    told = [paragraph for paragraph in told if paragraph]
     if as_json:
         from smallhours.commands import documents
 
-        documents.write(out, _document(study, told, failures))
+        document = _document(study, told, failures)
+        documents.write(out, {**document, "recheck": rechecks.document(found)})
         return
     page = Page(out)
     for paragraph in told:
@@ -66,6 +70,22 @@ def _state(snapshot: Snapshot, study: StudyView) -> str:
     return (
         f"{study.name} is not done, and the engine is not running: {ended}{open_}. `smallhours"
         " resume` goes on."
+    )
+
+
+def _again(study: StudyView) -> str:
+    """Return what taking trials up again changed; empty: none was, since the study was open."""
+    if not study.ended_before:
+        return ""
+    if study.outcome is None:
+        return f"{study.name} had ended; it is open again for what was taken up again of it."
+    best, before = study.best, study.best_before
+    if best is None or best.trial == before:
+        return "Trials were taken up again after its end; the best one is the same as before."
+    was = "there was none" if before is None else f"it was {study.trial_name(before)}"
+    return (
+        f"Trials were taken up again after its end, and that changed the best one: before,"
+        f" {was}, now it is {study.trial_name(best.trial)}."
     )
 
 

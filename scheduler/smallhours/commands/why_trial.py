@@ -69,8 +69,7 @@ def paragraphs(
         told = [_waits(study, trial, alike)]
     else:
         told = [_runs(study, trial)]
-    history = _history(trial)
-    return [*told, history] if history else told
+    return [part for part in (*told, _continued(trial), _history(trial)) if part]
 
 
 def about(study: StudyView, trial: TrialView, alike: tuple[str, ...] = ()) -> About:
@@ -162,6 +161,8 @@ def _kept(snapshot: Snapshot, study: StudyView, trial: TrialView) -> str:
         )
     else:
         said += "can't be ranked."
+    if trial.continued:
+        return said
     if study.spec.stopping.rule == _NO_RULE:
         return f"{said} The study stops no trial early."
     return f"{said} {_half_way(snapshot, study, trial, metric)}".rstrip()
@@ -220,6 +221,20 @@ def _median(values: tuple[float, ...]) -> float:
     return (ordered[middle - 1] + ordered[middle]) / 2
 
 
+def _continued(trial: TrialView) -> str:
+    """Return how it was taken up again after it had been stopped; empty: it was not."""
+    said = []
+    for again in trial.continued:
+        if again.cause == "recheck":
+            how = "It was drawn to be rechecked, and taken up again"
+        else:
+            how = f"{text.clean(again.by, 60) or 'Somebody'} had it taken up again"
+        said.append(f"{how} ({text.moment(again.at)}).")
+    if not said:
+        return ""
+    return " ".join([*said, "From then on no rule judged it, or compared others with it."])
+
+
 def _history(trial: TrialView) -> str:
     """Return what became of each attempt; empty: there was only one."""
     if len(trial.attempts) < 2:
@@ -256,6 +271,7 @@ def _document(trial: TrialView, told: list[str], alike: tuple[str, ...]) -> dict
         "paragraphs": told,
         "reason": documents.reason(trial.reason),
         "waiting": trial.waiting,
+        "continued": trial.continued,
         "alike": alike,
         "attempts": [
             {

@@ -15,6 +15,7 @@ News: TypeAlias = (
     f.SessionStarted | f.SessionEnded | f.StudyAdded | f.StudyAmended | f.StudyRetired
     | f.StudyEnded | f.StudyHalted | f.StudyPaused | f.StudyReleased | f.StudyMoved
     | f.StudyArchived | f.StudyRemoved | f.Yielded | f.YieldEnded | f.DeadlineSet | f.AttemptEnded
+    | f.TrialContinued
 )  # fmt: skip
 _OUTCOMES = {"done": "is done", "cancelled": "was cancelled", "budget": "is out of time"}
 _THEN = {"over": "", "retry": "; will be tried again", "resume": "; will go on"}
@@ -45,6 +46,11 @@ def sentence(fact: News, names: Mapping[int, str], at: float) -> str:
             return f"the deadline was lifted by {clean(fact.by, 60)}"
         case f.DeadlineSet(until=until):
             return f"the deadline was set to {clock(until or at, at)} by {clean(fact.by, 60)}"
+        case f.TrialContinued(cause="recheck"):
+            return f"{names[fact.study]}/{fact.trial} is rechecked: was it right to stop it?"
+        case f.TrialContinued():
+            by = clean(fact.by, 60)
+            return f"{names[fact.study]}/{fact.trial} was taken up again by {by}"
         case f.AttemptEnded():
             name = f"{names[fact.study]}/{fact.trial}"
             return f"{name} {in_brief(fact.reason)}{_THEN[fact.then]}"

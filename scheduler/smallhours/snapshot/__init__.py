@@ -6,7 +6,7 @@ Everything that shows something (commands, dashboard) comes through `Snapshot`.
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
@@ -24,6 +24,7 @@ from smallhours.snapshot.source import Source
 from smallhours.snapshot.views import (
     AttemptView,
     CheckpointView,
+    Continuation,
     Effort,
     EngineView,
     FailureGroup,
@@ -38,10 +39,13 @@ from smallhours.snapshot.views import (
     Waiting,
 )
 
+if TYPE_CHECKING:
+    from smallhours.snapshot.rechecks import Rechecks
+
 __all__ = [
-    "AttemptView", "CheckpointView", "Effort", "EngineView", "FailureGroup", "Place", "Rivals",
-    "RunView", "Snapshot", "Spread", "Standing", "StudyView", "Target", "TrialRow", "TrialView",
-    "Waiting",
+    "AttemptView", "CheckpointView", "Continuation", "Effort", "EngineView", "FailureGroup",
+    "Place", "Rivals", "RunView", "Snapshot", "Spread", "Standing", "StudyView", "Target",
+    "TrialRow", "TrialView", "Waiting",
 ]  # fmt: skip
 
 _CREATED = msgspec.json.Decoder(f.TrialCreated)
@@ -168,8 +172,14 @@ class Snapshot:
             self._source.upto,
         )
         created = [_CREATED.decode(body) for (body,) in rows]
+        queued = set(self.study(study).open)
         return [
-            _row(fact, ends.get(fact.trial), seconds.get(fact.trial, 0.0))
+            _row(
+                fact,
+                ends.get(fact.trial),
+                seconds.get(fact.trial, 0.0),
+                over=fact.trial not in queued,
+            )
             for fact in sorted(created, key=lambda fact: fact.trial)
         ]
 
@@ -199,6 +209,19 @@ class Snapshot:
             for mark, (failure, numbers) in sorted(groups.items(), key=lambda g: -len(g[1][1]))
         ]
 
+    def rechecks(self, study: StudyView) -> Rechecks:
+        """Return how often stopping was wrong in a study, and in all with the same rule."""
+        from smallhours.snapshot import rechecks  # not above: few commands ask
+
+        others = [
+            rechecks.sample(self._source, self.study(head.id))
+            for head in self._heads.values()
+            if head.id != study.id
+            and head.spec.stopping == study.spec.stopping
+            and rechecks.drawn(self._source, head.id)
+        ]
+        return rechecks.summed_up(rechecks.sample(self._source, study), others)
+
     def rivals(self, study: StudyView, trial: int, step: int) -> Rivals:
         """Return what the trials that had completed when a trial reported a step had at that step.
 
@@ -215,7 +238,8 @@ class Snapshot:
             own[1],
             _RIVALS_AT_MOST,
         )
-        searched = set(study.ranking) - {trial}
+        again = _studies.continued(self._source, study.id)
+        searched = set(study.ranking) - {trial} - again.keys()
         values = [
             value[0]
             for (number,) in rows
@@ -256,9 +280,8 @@ class Snapshot:
 
 
 def _row(
-    fact: f.TrialCreated, end: tuple[str, _studies.EndBody] | None, seconds: float
+    fact: f.TrialCreated, end: tuple[str, _studies.EndBody] | None, seconds: float, *, over: bool
 ) -> TrialRow:
-    over = end is not None and end[1].then == "over"
     score = end[1].score if end is not None else None
     return TrialRow(
         number=fact.trial,

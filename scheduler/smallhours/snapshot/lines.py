@@ -9,7 +9,7 @@ from smallhours.core.reasons import tag
 from smallhours.core.spec import Goal, Params, ScoreKind, StoredNumber
 from smallhours.core.trial import Role, TrialState
 from smallhours.snapshot.source import Source
-from smallhours.snapshot.studies import END_BODY, Head
+from smallhours.snapshot.studies import END_BODY, Head, continued
 from smallhours.snapshot.views import Then
 
 _CREATED = (
@@ -135,6 +135,9 @@ class TrialTable:
                 seconds=end.seconds + (before.seconds if before else 0.0),
             )
         table.lines = {c.trial: ends.get(c.trial) or _new(c) for c in created}
+        for trial, seq in continued(source, head.id).items():
+            if seq > table.lines[trial].end_seq:
+                table._change(trial, state=TrialState.QUEUED)
         for trial, attempt, at, body in source.rows(_STARTED, *of_study):
             (kind,) = source.rows(_STATE, head.id, trial, source.upto)[0]
             started = _STARTED_BODY.decode(body)
@@ -175,6 +178,8 @@ class TrialTable:
                 self._change(fact.trial, state=TrialState.STOPPING)
             case f.Restored():
                 self._change(fact.trial, step=fact.step)
+            case f.TrialContinued():
+                self._change(fact.trial, state=TrialState.QUEUED)
             case f.AttemptEnded():
                 self._end(fact, seq, at)
             case _:

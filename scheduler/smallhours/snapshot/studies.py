@@ -24,7 +24,7 @@ _SAVING = ("rung_cut", "rule_cut")
 _HEADS = (
     "SELECT at, body FROM event WHERE kind IN ('study_added', 'study_amended', 'study_retired',"
     " 'study_ended', 'study_halted', 'study_paused', 'study_released', 'study_moved',"
-    " 'study_archived', 'study_removed') AND seq <= ? ORDER BY seq"
+    " 'study_archived', 'study_removed', 'trial_continued') AND seq <= ? ORDER BY seq"
 )
 # Numbers are given out in order, but a trial is created when its parameters are known.
 _COUNTED = (
@@ -40,6 +40,10 @@ _ON_TOP = (
 _ENDED = (
     "SELECT seq, trial, attempt, reason, score FROM event"
     " WHERE kind = 'attempt_ended' AND study = ? AND seq <= ?"
+)
+_CONTINUED = (
+    "SELECT trial, max(seq) FROM event WHERE kind = 'trial_continued' AND study = ? AND seq <= ?"
+    " GROUP BY trial"
 )
 BODY = "SELECT body FROM event WHERE seq = ?"
 _FIRST_START = "SELECT min(at) FROM event WHERE kind = 'attempt_started' AND study = ? AND seq <= ?"
@@ -76,6 +80,8 @@ class Head(msgspec.Struct):
     retired: bool = False
     ended: f.StudyEnded | None = None
     ended_at: float | None = None
+    #: How it had ended when a trial of it was taken up again; None: none was since it was open.
+    ended_before: f.StudyEnded | None = None
     halted: f.StudyHalted | None = None
     paused: f.StudyPaused | None = None
     archived: bool = False
@@ -107,6 +113,11 @@ class Head(msgspec.Struct):
     def open(self) -> bool:
         """Whether it goes on by itself."""
         return not (self.over or self.held)
+
+    def reopen(self) -> None:
+        """Take note that something of it is left to do again."""
+        self.ended_before = self.ended or self.ended_before
+        self.ended, self.ended_at, self.archived = None, None, False
 
     def take(self, spec: StudySpec) -> None:
         """Take what the file asks for now; what `move` changed stays where that is as before."""
@@ -160,8 +171,11 @@ def heads(source: Source) -> dict[int, Head]:
             case f.StudyAmended() as fact:
                 head = found[fact.study]
                 head.take(fact.spec)
-                head.ended, head.ended_at, head.archived = None, None, False
+                head.reopen()
+                head.ended_before = None
                 head.fewest_trials = min(head.fewest_trials, fact.spec.trials)
+            case f.TrialContinued() as fact:
+                found[fact.study].reopen()
             case f.StudyRetired() as fact:
                 found[fact.study].retired = True
             case f.StudyEnded() as fact:
@@ -192,6 +206,11 @@ def view(source: Source, head: Head, *, engine_runs: bool) -> StudyView:
         engine_runs: Whether attempts that have no end are alive.
     """
     return _Tally(source, head, engine_runs=engine_runs).view()
+
+
+def continued(source: Source, study: int) -> dict[int, int]:
+    """Return the trials that were taken up again, with the sequence number of the last time."""
+    return dict(source.rows(_CONTINUED, study, source.upto))
 
 
 def unended(source: Source, study: int) -> dict[int, float]:
@@ -253,6 +272,8 @@ class _Tally:
             source=head.source,
             state=self._state(),
             outcome=head.ended.outcome if head.ended else None,
+            ended_before=head.ended_before is not None,
+            best_before=head.ended_before.winner if head.ended_before else None,
             halted=head.halted.sentence if head.halted else "",
             paused_by=head.paused.by if head.paused else "",
             archived=head.archived,
@@ -296,10 +317,13 @@ class _Tally:
 
     def _read_over(self) -> set[int]:
         """Return the trials that are over: by their reason, or as the fact says."""
+        again = continued(self._source, self._head.id)
         return {
             number
             for number, end in self._ends.items()
-            if number not in self._unended and (end.reason in _OVER or self._says_over(end.seq))
+            if number not in self._unended
+            and again.get(number, 0) < end.seq
+            and (end.reason in _OVER or self._says_over(end.seq))
         }
 
     def _says_over(self, seq: int) -> bool:

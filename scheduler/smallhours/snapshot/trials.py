@@ -11,7 +11,14 @@ from smallhours.core.trial import TrialState
 from smallhours.paths import Home
 from smallhours.snapshot.source import Source
 from smallhours.snapshot.studies import Head
-from smallhours.snapshot.views import AttemptView, CheckpointView, Then, TrialView, Waiting
+from smallhours.snapshot.views import (
+    AttemptView,
+    CheckpointView,
+    Continuation,
+    Then,
+    TrialView,
+    Waiting,
+)
 
 # When the checkpoints of a study were deleted all together, last.
 _EMPTIED = (
@@ -43,6 +50,7 @@ class _Story(msgspec.Struct):
     runs: dict[int, _Run] = {}
     checkpoints: dict[str, CheckpointView] = {}
     last_end: f.AttemptEnded | None = None
+    continued: list[Continuation] = []
 
     def run(self, attempt: int) -> _Run:
         return self.runs.setdefault(attempt, _Run(attempt))
@@ -98,6 +106,7 @@ def view(
         ),
         reason=end.reason if end else None,
         then=then,
+        continued=tuple(story.continued),
         score=_score(head, state, end, curve, last_step),
         curve=curve,
         last_step=last_step,
@@ -140,6 +149,12 @@ def _take_in(story: _Story, fact: f.Fact, at: float, home: Home) -> None:
             run.resume_step, run.rejected = fact.step, fact.rejected
             for path, _ in fact.rejected:
                 story.checkpoints.pop(path, None)
+        case f.TrialContinued():
+            attempts = len(story.runs)
+            story.continued.append(
+                Continuation(at=at, cause=fact.cause, by=fact.by, attempts=attempts)
+            )
+            story.state = TrialState.QUEUED
         case f.Intended():
             story.run(fact.attempt).intent = fact.reason
             story.state = TrialState.STOPPING

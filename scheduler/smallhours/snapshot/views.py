@@ -85,6 +85,9 @@ class StudyView(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["waiting", "running", "halted", "paused", "ended", "retired"]
     #: How it ended; None: it has not.
     outcome: Literal["done", "cancelled", "budget"] | None
+    #: Whether it had ended before a trial of it was taken up again, and the best one until then.
+    ended_before: bool
+    best_before: int | None
     #: Why it is halted, in words; empty: it is not.
     halted: str
     #: Who paused it; empty: nobody has.
@@ -195,6 +198,17 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
     rejected: tuple[tuple[str, str], ...]
 
 
+class Continuation(msgspec.Struct, frozen=True, kw_only=True):
+    """A stopped trial was taken up again."""
+
+    at: float
+    cause: Literal["operator", "recheck"]
+    #: Who asked; empty: nobody had to.
+    by: str
+    #: The attempts that it had had by then.
+    attempts: int
+
+
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """Why a trial does not run, and what it would do."""
 
@@ -220,6 +234,8 @@ class TrialView(msgspec.Struct, frozen=True, kw_only=True):
     #: Of the last attempt that ended; None: none has.
     reason: Reason | None
     then: Then | None
+    #: When it was taken up again after it had been stopped, oldest first.
+    continued: tuple[Continuation, ...]
     score: float | None
     #: The metric by step, in order of the steps; later attempts supersede earlier ones.
     curve: dict[int, float]
