@@ -151,6 +151,8 @@ def check_invariants(night: Night) -> None:
             case f.Intended():
                 assert f.key_of(fact) in open_attempts
                 intended[f.key_of(fact)] = fact
+            case f.TrialContinued():
+                finished.remove((fact.study, fact.trial))
             case f.AttemptEnded():
                 key = f.key_of(fact)
                 assert key in open_attempts, f"{key} ended without running, or twice"

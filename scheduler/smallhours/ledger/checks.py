@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from smallhours.core import facts as f
-from smallhours.core import guards
+from smallhours.core import guards, recheck
 from smallhours.core.model import Study, Trial
 from smallhours.core.reasons import Diverged, Reason, RuleCut, RungCut
 from smallhours.core.rule import Rule, RuleFactory
@@ -99,6 +99,8 @@ class _Replay:
         self._last_seen: dict[tuple[int, int, int], int] = {}
         #: Stops that were not made, by study: wrong, unless another version decided there.
         self._missed: dict[int, list[tuple[int, Reason]]] = {}
+        #: Trials that are to be rechecked by their coins, and are not drawn yet.
+        self._undrawn: dict[tuple[int, int], int] = {}
         #: Studies in which another version of the rule decided something.
         self._other_versions: set[int] = set()
 
@@ -122,6 +124,14 @@ class _Replay:
             self._check_report(entry.seq, fact)
         elif isinstance(fact, f.AttemptEnded):
             self._report.ends += 1
+            study = self.state.studies[fact.study]
+            if recheck.due(study, study.trials[fact.trial]):
+                self._undrawn[fact.study, fact.trial] = entry.seq
+        elif (
+            isinstance(fact, f.RecheckDrawn)
+            and self._undrawn.pop((fact.study, fact.trial), None) is None
+        ):
+            self._wrong(entry.seq, "its coin says that it is not to be rechecked")
 
     def end(self, *, running: bool) -> None:
         """Look at what is left open."""
@@ -134,6 +144,8 @@ class _Replay:
                     self._report.findings.append(Finding("note", seq, text))
                 else:
                     self._wrong(seq, text)
+        for seq in self._undrawn.values():
+            self._wrong(seq, "its coin says that it is to be rechecked, and it was not drawn")
         if not running:
             for key in self.state.live:
                 name = self.state.studies[key.study].name_of(key.trial)
