@@ -325,7 +325,7 @@ def test_json_of_a_study_holds_every_trial(night: Recording) -> None:
     assert set(shown) - set(document(night, read.show, None)["studies"][0]) == {
         "question", "hypothesis", "steps", "source", "halted", "added_at", "started_at",
         "ended_at", "states", "reasons", "confirmed", "confirmations", "steps_run", "steps_saved",
-        "seconds_saved", "rows",
+        "seconds_saved", "recheck", "rows",
     }  # fmt: skip
     assert shown["reasons"] == {"completed": 2, "rule_cut": 1, "exception": 1}
     assert [row["trial"] for row in shown["rows"]] == [f"wine/{n}" for n in range(6)]
@@ -345,7 +345,7 @@ def test_json_of_a_trial_has_numbers_as_numbers_and_nan_as_null(night: Recording
     shown = document(night, read.show, "wine/6")
     assert set(shown) == {
         "trial", "number", "study", "role", "of", "params", "seed", "state", "waiting", "reason",
-        "then", "score", "last_step", "seconds", "curve", "attempts", "checkpoints",
+        "then", "continued", "score", "last_step", "seconds", "curve", "attempts", "checkpoints",
     }  # fmt: skip
     assert shown["curve"] == [[1, 0.5], [2, None]]
     assert shown["score"] is None
@@ -360,12 +360,12 @@ def test_json_of_a_trial_has_numbers_as_numbers_and_nan_as_null(night: Recording
 def test_json_of_why_has_the_documented_keys(night: Recording) -> None:
     trial = document(night, read.why, "wine/4")
     assert set(trial) == {
-        "trial", "state", "paragraphs", "reason", "waiting", "alike", "attempts",
+        "trial", "state", "paragraphs", "reason", "waiting", "continued", "alike", "attempts",
     }  # fmt: skip
     assert trial["reason"]["cause"] == "ctrl-c"
     study = document(night, read.why, "wine")
     assert set(study) == {
-        "study", "state", "outcome", "halted", "paragraphs", "groups", "failures",
+        "study", "state", "outcome", "halted", "paragraphs", "groups", "failures", "recheck",
     }  # fmt: skip
     assert [group["trials"] for group in study["groups"]] == [2, 1, 1, 0, 0, 0]
     assert study["failures"][0]["trials"] == ["wine/3"]

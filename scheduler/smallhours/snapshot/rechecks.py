@@ -7,13 +7,13 @@ of false ones among them estimates the share of all without bias. It needs no mo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from smallhours.core.spec import Goal
 from smallhours.snapshot.source import Source
-from smallhours.snapshot.studies import END_BODY, continued
+from smallhours.snapshot.studies import END_BODY, continued, spread_of
 from smallhours.snapshot.views import Spread, StudyView
 
 #: A stop was false if the trial ended better than the pick by more than so many seed-SD.
@@ -27,6 +27,10 @@ _DRAWN = "SELECT trial FROM event WHERE kind = 'recheck_drawn' AND study = ? AND
 _ENDED = (
     "SELECT trial, reason, body FROM event WHERE kind = 'attempt_ended' AND study = ? AND seq <= ?"
     " ORDER BY seq"
+)
+_CONFIRMATIONS = (
+    "SELECT trial, json_extract(body, '$.of') FROM event WHERE kind = 'trial_created' AND study = ?"
+    " AND seq <= ? AND json_extract(body, '$.of') IS NOT NULL"
 )
 #: Ends after which it is clear that a trial would not have won, though it has no final score.
 _OUT = ("diverged", "budget")
@@ -99,6 +103,8 @@ def interval(false: int, n: int, level: float = LEVEL) -> tuple[float, float]:
     C. J. Clopper, E. S. Pearson, "The use of confidence or fiducial limits illustrated in the case
     of the binomial", Biometrika 26, 1934: the bounds are quantiles of the beta distribution.
     """
+    if not n:
+        return 0.0, 1.0
     from scipy.special import betaincinv  # not above: few studies have rechecks
 
     tail = (1.0 - level) / 2.0
@@ -127,9 +133,7 @@ def sample(source: Source, study: StudyView) -> Sample:
         n for n in chosen if n not in open_ and n in again and ends[n][0] in ("completed", *_OUT)
     )
     pick = next((number for number in study.ranking if number not in again), None)
-    seed_sd = pooled_sd(
-        {s.trial: s.fresh for s in (study.best, study.baseline) if s is not None}.values()
-    )
+    seed_sd = pooled_sd(_fresh(source, study, ends))
     false = None
     if seed_sd is not None and pick is not None:
         best = ends[pick][1]
@@ -161,6 +165,18 @@ def pooled_sd(spreads: Iterable[Spread | None]) -> float | None:
         return None
     squares = math.fsum(freedom * sd**2 for freedom, sd in known)
     return math.sqrt(squares / sum(freedom for freedom, _ in known))
+
+
+def _fresh(
+    source: Source, study: StudyView, ends: Mapping[int, tuple[str, float | None]]
+) -> list[Spread | None]:
+    """Return the spread of each configuration over the fresh seeds on which it was confirmed."""
+    scores: dict[int, list[float]] = {}
+    for trial, of in source.rows(_CONFIRMATIONS, study.id, source.upto):
+        reason, score = ends.get(trial, ("", None))
+        if reason == "completed" and score is not None:
+            scores.setdefault(of, []).append(score)
+    return [spread_of(each) for each in scores.values()]
 
 
 def _beats(study: StudyView, score: float | None, best: float, seed_sd: float) -> bool:

@@ -376,8 +376,8 @@ class _Tally:
         return Standing(
             trial=number,
             score=own,
-            fresh=_spread(fresh),
-            seeds=_spread(fresh if own is None else [own, *fresh]),
+            fresh=spread_of(fresh),
+            seeds=spread_of(fresh if own is None else [own, *fresh]),
             confirmed=len(self._over.intersection(confirmations)),
             confirmations=len(confirmations),
         )
@@ -387,7 +387,8 @@ class _Tally:
         return end.score if end is not None and end.reason == "completed" else None
 
 
-def _spread(scores: list[float]) -> Spread | None:
+def spread_of(scores: list[float]) -> Spread | None:
+    """Return mean and standard deviation of scores; None: there are none."""
     if not scores:
         return None
     mean = math.fsum(scores) / len(scores)
