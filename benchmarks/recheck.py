@@ -32,7 +32,7 @@ from smallhours.replay.contenders import ByRule, Setting, parse
 from smallhours.replay.measure import TRIALS, Plan, setting
 from smallhours.replay.night import Outcome, Recorded, draw, play
 from smallhours.replay.table import Table, read
-from smallhours.snapshot.rechecks import CLEARLY, LEVEL, interval
+from smallhours.snapshot.rechecks import CLEARLY, LEVEL, Rate
 
 RULES = ("extrapolate", "median", "asha")
 SHARE = 0.03
@@ -144,8 +144,8 @@ def _measure(
         _sample(population, spec, rechecked, random.Random(f"replay/{number}"))
         for number in range(replays)
     ]
-    bounds = [interval(sum(stop.false for stop in sample), len(sample)) for sample in samples]
-    widths = [(high - low) / 2 for low, high in bounds]
+    rates = [Rate.of(sample) for sample in samples]
+    widths = [(rate.high - rate.low) / 2 for rate in rates]
     whole_s = math.fsum(study.whole_s for study in population)
     rest = math.fsum(stop.rest_s for study in population for stop in study.stops)
     again = math.fsum(stop.whole_s for study in population for stop in study.stops)
@@ -154,7 +154,7 @@ def _measure(
         rule=rule.label,
         stops=stops,
         true_rate=true_rate,
-        covered=sum(low <= true_rate <= high for low, high in bounds) / len(bounds),
+        covered=sum(rate.low <= true_rate <= rate.high for rate in rates) / len(rates),
         half_width_median=statistics.median(widths),
         half_width_worst=max(widths),
         cost=share * rest / whole_s,
@@ -191,14 +191,18 @@ def _pick(trials: Sequence[Recorded], outcome: Outcome, sign: float) -> float:
 
 def _sample(
     population: Sequence[Played], spec: StudySpec, rechecked: int, rng: random.Random
-) -> list[Stop]:
-    """Return the first so many stops that the coins of one study after the other draw."""
-    sample: list[Stop] = []
-    while len(sample) < rechecked:
+) -> list[tuple[int, int]]:
+    """Return false stops and rechecked trials of one study after the other, so many in all."""
+    sample: list[tuple[int, int]] = []
+    left = rechecked
+    while left:
         seeded = msgspec.structs.replace(spec, seed=rng.getrandbits(31))
         study = rng.choice(population)
-        sample += [stop for stop in study.stops if recheck.drawn(seeded, stop.number)]
-    return sample[:rechecked]
+        drawn = [stop for stop in study.stops if recheck.drawn(seeded, stop.number)][:left]
+        if drawn:
+            sample.append((sum(stop.false for stop in drawn), len(drawn)))
+            left -= len(drawn)
+    return sample
 
 
 if __name__ == "__main__":

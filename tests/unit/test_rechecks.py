@@ -88,8 +88,17 @@ def test_the_interval_is_the_exact_one(false: int, more: int) -> None:
 
 def test_with_a_hundred_rechecked_and_few_false_the_interval_is_narrow_enough() -> None:
     for false in range(13):
-        rate = Rate.of(false, 100)
+        rate = Rate.of([(false, 100)])
         assert (rate.high - rate.low) / 2 <= 0.06
+
+
+def test_studies_that_scatter_more_than_chance_make_the_interval_wider() -> None:
+    even = Rate.of([(1, 5)] * 20)
+    uneven = Rate.of([(5, 5)] * 4 + [(0, 5)] * 16)
+    assert (even.false, even.n) == (uneven.false, uneven.n) == (20, 100)
+    assert (even.low, even.high) == interval(20, 100)
+    assert uneven.low < even.low
+    assert uneven.high > even.high
 
 
 class TestTakenUpAgain:

@@ -47,9 +47,18 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
     high: float
 
     @classmethod
-    def of(cls, false: int, n: int) -> Rate:
-        """Return the rate of so many among `n`."""
-        low, high = interval(false, n)
+    def of(cls, studies: Sequence[tuple[int, int]]) -> Rate:
+        """Return the rate over studies, given false stops and rechecked trials of each.
+
+        Trials of a study share its pick, so that they are false together more often than chance
+        has it: each counts as less than one, as many times less as the rates of the studies scatter
+        more than chance (E. L. Korn, B. I. Graubard, "Confidence intervals for proportions with
+        small expected number of positive counts estimated from survey data", Survey Methodology
+        24, 1998).
+        """
+        false, n = (sum(counts) for counts in zip(*studies, strict=True)) if studies else (0, 0)
+        effect = _design_effect(studies, false, n)
+        low, high = interval(false / effect, n / effect)
         return cls(n=n, false=false, low=low, high=high)
 
     @property
@@ -79,7 +88,7 @@ class Rechecks(msgspec.Struct, frozen=True, kw_only=True):
         """The study's own rate; None: too few trials, or nobody knows what another seed changes."""
         if self.false is None or len(self.finished) < OWN_FROM:
             return None
-        return Rate.of(len(self.false), len(self.finished))
+        return Rate.of([(len(self.false), len(self.finished))])
 
     @property
     def unfinished(self) -> int:
@@ -97,8 +106,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     seed_sd: float | None
 
 
-def interval(false: int, n: int, level: float = LEVEL) -> tuple[float, float]:
-    """Return the exact interval of a share: `false` of `n`.
+def interval(false: float, n: float, level: float = LEVEL) -> tuple[float, float]:
+    """Return the exact interval of a share: `false` of `n`, which need not be whole.
 
     C. J. Clopper, E. S. Pearson, "The use of confidence or fiducial limits illustrated in the case
     of the binomial", Biometrika 26, 1934: the bounds are quantiles of the beta distribution.
@@ -146,7 +155,6 @@ def sample(source: Source, study: StudyView) -> Sample:
 def summed_up(own: Sample, others: Sequence[Sample]) -> Rechecks:
     """Return what a study's rechecked trials say, beside those of others with the same rule."""
     telling = [each for each in (own, *others) if each.false is not None and each.finished]
-    false = sum(len(each.false or ()) for each in telling)
     return Rechecks(
         drawn=own.drawn,
         finished=own.finished,
@@ -154,7 +162,7 @@ def summed_up(own: Sample, others: Sequence[Sample]) -> Rechecks:
         pick=own.pick,
         seed_sd=own.seed_sd,
         studies=len(telling),
-        pooled=Rate.of(false, sum(len(each.finished) for each in telling)),
+        pooled=Rate.of([(len(each.false or ()), len(each.finished)) for each in telling]),
     )
 
 
@@ -165,6 +173,16 @@ def pooled_sd(spreads: Iterable[Spread | None]) -> float | None:
         return None
     squares = math.fsum(freedom * sd**2 for freedom, sd in known)
     return math.sqrt(squares / sum(freedom for freedom, _ in known))
+
+
+def _design_effect(studies: Sequence[tuple[int, int]], false: int, n: int) -> float:
+    """Return how many times the variance of the share is what independent trials would have."""
+    if len(studies) < 2 or false in (0, n):
+        return 1.0
+    share = false / n
+    scatter = math.fsum((own - share * of) ** 2 for own, of in studies)
+    variance = scatter * len(studies) / ((len(studies) - 1) * n**2)
+    return max(1.0, variance * n / (share * (1.0 - share)))
 
 
 def _fresh(
