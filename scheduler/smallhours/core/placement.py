@@ -152,6 +152,7 @@ class Placement:
             key=_name(study.id, None if trial is None else trial.number),
             study=str(study.id),
             params=study.spec.baseline if trial is None else trial.params,
+            believed_bytes=None if trial is None else trial.attrs.get("believed_bytes"),
             steps_left=max(1, round(steps / _stride(study))),
             saves=study.saves,
             alone=trial is not None and trial.alone,
