@@ -59,7 +59,7 @@ class Knowledge:
             {name: list(footprint.measured) for name, footprint in self.footprints.items()},
             {name: list(pace.seen) for name, pace in self._paces.items() if pace.seen},
             {name: list(seen) for name, seen in self._anchors.items()},
-            dict(self.loads.known),
+            self.loads.known,
         )
 
     def bound(self, wish: Wish) -> Bound | None:
@@ -101,12 +101,14 @@ class Knowledge:
 
     def known(self, study: str) -> bool:
         """Whether a trial of the study was watched."""
-        return study in self.loads.known and study in self.footprints
+        return self.loads.watched(study) and study in self.footprints
 
-    def forget(self, key: str) -> None:
-        """Drop what was predicted of a trial."""
-        self._bounds.pop(key, None)
-        self._lengths.pop(key, None)
+    def forget(self, runner: Runner) -> None:
+        """Drop what was predicted of a trial that is off its card."""
+        self._bounds.pop(runner.wish.key, None)
+        self._lengths.pop(runner.wish.key, None)
+        if runner.alone is not None:
+            self.loads.forget(runner.alone)
 
     def measure(self, study: str, params: Params, peak_bytes: int) -> None:
         """Take in a peak that was measured without a prediction."""
@@ -134,7 +136,7 @@ class Knowledge:
             runner.alone = self._alone(wish, log_s)
         studies = [other.wish.study for other in there]
         self.loads.learn(studies, [*there].index(runner), runner.alone, log_s, error)
-        seen = Observation(dict(wish.params), runner.alone.log_s)
+        seen = Observation(dict(wish.params), runner.alone.mean)
         if first:
             self._pace_of(wish.study).observe(*seen)
         if len(there) == 1 and not runner.anchored:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple, TypeAlias
+
+from smallhours.packing.beliefs import Belief, Beliefs
 
 Sharing: TypeAlias = Literal["time_slicing", "mps"]
 
@@ -28,13 +30,10 @@ _LEAST, _MOST = 0.03, 2.0
 #: Weights never count as better known than this (log): trials of a study differ, and so do the
 #: errors of those that were watched together.
 _LEAST_SD: Final[Mapping[Sharing, float]] = {"time_slicing": 0.03, "mps": 0.1}
-#: A newcomer is given the benefit of the doubt: weights count as lower by so many of their errors.
-#: What is gained if they are lower lasts; what is lost if not is noticed, and undone.
-_HOPE: Final = 1.0
+#: Gains are looked at with weights this many of their errors lower and higher.
+_DOUBT: Final = 1.0
 #: Steps differ from the model by this much (log), whatever is known: no model is right.
 _MODEL_SD: Final = 0.08
-#: Change of a weight (log) by which it is found out what depends on it.
-_NUDGE: Final = 0.05
 _ROUNDS: Final = 6
 
 
@@ -63,17 +62,13 @@ class Load:
     seen: int = 0
 
 
-@dataclass(slots=True)
-class Alone:
+class Alone(Belief):
     """How long a trial's step takes it alone: the logarithm of the seconds, and its error."""
-
-    log_s: float
-    sd: float
 
     @property
     def step_s(self) -> float:
         """Seconds a step."""
-        return math.exp(self.log_s)
+        return math.exp(self.mean)
 
 
 class Loads:
@@ -81,22 +76,50 @@ class Loads:
 
     def __init__(self, sharing: Sharing, known: Mapping[str, Load] | None = None) -> None:
         self.sharing: Sharing = sharing
-        self.known: dict[str, Load] = dict(known or {})
+        self._known = {study: replace(load) for study, load in (known or {}).items()}
+        #: Logarithms of weights that were seen at work.
+        self._weights: dict[str, Belief] = {}
+        #: Those, and the paces of the trials that run.
+        self._beliefs = Beliefs()
+        for study, load in self._known.items():
+            if load.log_weight is not None and load.sd is not None:
+                self._weigh(study, load.log_weight, load.sd)
 
-    def demand(self, study: str) -> Demand:
-        """Return what a study's trials ask for."""
-        load = self.known.get(study)
-        busy = _BUSY_UNKNOWN if load is None or load.busy is None else load.busy
-        return Demand(busy, math.exp(self._weight(study)[0]))
+    @property
+    def known(self) -> dict[str, Load]:
+        """What outlives the session."""
+        for study, weight in self._weights.items():
+            load = self._known[study]
+            load.log_weight, load.sd = weight.mean, weight.sd
+        return {study: replace(load) for study, load in self._known.items()}
+
+    def watched(self, study: str) -> bool:
+        """Whether a trial of a study was watched."""
+        return study in self._known
+
+    def demand(self, study: str, doubt: float = 0.0) -> Demand:
+        """Return what a study's trials ask for.
+
+        Args:
+            study: Whose.
+            doubt: Take the weight for so many of its errors higher than is likely.
+        """
+        weight = self._weights.get(study)
+        busy = self._busy(study)
+        mean, sd = _prior(self.sharing, busy) if weight is None else (weight.mean, weight.sd)
+        return Demand(busy, math.exp(mean + doubt * sd))
 
     def hoped(self, study: str) -> Demand:
         """Return what a study's trials ask for if it is as little as may well be."""
-        log_weight, sd = self._weight(study)
-        return Demand(self.demand(study).busy, math.exp(log_weight - _HOPE * sd))
+        return self.demand(study, -_DOUBT)
+
+    def feared(self, study: str) -> Demand:
+        """Return what a study's trials ask for if it is as much as may well be."""
+        return self.demand(study, _DOUBT)
 
     def probed(self, study: str, busy: float | None) -> None:
         """Take in a busy share that was measured while a trial of the study was alone."""
-        load = self.known.setdefault(study, Load())
+        load = self._known.setdefault(study, Load())
         if busy is not None:
             load.busy = min(1.0, max(0.01, busy))
 
@@ -106,8 +129,8 @@ class Loads:
         """Take in how long a trial's steps took beside others.
 
         What was not expected is put down to the weights of the studies on the card and to the
-        trial's own pace, each by how little it is known (one step of an extended Kalman filter
-        whose errors are taken for independent).
+        trial's own pace, each by how little it is known. Slowdowns bend where the card is full, so
+        they are looked at as far to both sides of each weight as its error goes.
 
         Args:
             studies: Of all trials on the card.
@@ -116,41 +139,68 @@ class Loads:
             log_s: Logarithm of the seconds that they took.
             error: Standard error of that.
         """
-        demands = [self.demand(study) for study in studies]
-        slow = slowdowns(demands)[index]
-        others = dict.fromkeys(studies) if len(studies) > 1 else {}
-        slopes = {study: self._slope(studies, demands, index, study, slow) for study in others}
-        unexpected = log_s - alone.log_s - math.log(slow)
-        variance = alone.sd**2 + error**2 + (_MODEL_SD**2 if others else 0.0)
-        variance += sum((slopes[study] * self._weight(study)[1]) ** 2 for study in others)
-        for study, slope in slopes.items():
-            mean, sd = self._weight(study)
-            gain = slope * sd**2 / variance
-            load = self.known.setdefault(study, Load())
-            load.log_weight = min(math.log(_MOST), max(math.log(_LEAST), mean + gain * unexpected))
-            load.sd = max(_LEAST_SD[self.sharing], sd * math.sqrt(max(0.0, 1.0 - gain * slope)))
-            load.seen += 1
-        gain = alone.sd**2 / variance
-        alone.log_s += gain * unexpected
-        alone.sd *= math.sqrt(max(0.0, 1.0 - gain))
+        if alone not in self._beliefs:
+            self._beliefs.add(alone)
+        slopes: dict[Belief, float] = {alone: 1.0}
+        expected, variance = alone.mean, error**2
+        if len(studies) > 1:
+            demands = [self.demand(study) for study in studies]
+            usual = math.log(slowdowns(demands)[index])
+            expected += usual
+            variance += _MODEL_SD**2
+            for study in dict.fromkeys(studies):
+                weight = self._weight(study)
+                low, high = (
+                    self._log_slowdown(studies, demands, index, study, sign) for sign in (-1, 1)
+                )
+                bend = low + high - 2.0 * usual
+                slopes[weight] = (high - low) / (2.0 * weight.sd)
+                expected += bend / 2.0
+                variance += bend**2 / 2.0
+                self._known[study].seen += 1
+        self._beliefs.learn(slopes, log_s - expected, variance)
+        for study in dict.fromkeys(studies):
+            weight = self._weights.get(study)
+            if weight is not None:
+                weight.mean = min(math.log(_MOST), max(math.log(_LEAST), weight.mean))
 
-    def _weight(self, study: str) -> tuple[float, float]:
-        load = self.known.get(study)
-        if load is None or load.log_weight is None or load.sd is None:
-            mean, sd = _WEIGHT[self.sharing]
-            return math.log(mean), sd
-        return load.log_weight, load.sd
+    def forget(self, alone: Alone) -> None:
+        """Let go of the pace of a trial that is off its card."""
+        if alone in self._beliefs:
+            self._beliefs.drop(alone)
 
-    def _slope(
-        self, studies: Sequence[str], demands: list[Demand], index: int, study: str, slow: float
+    def _busy(self, study: str) -> float:
+        load = self._known.get(study)
+        return _BUSY_UNKNOWN if load is None or load.busy is None else load.busy
+
+    def _weight(self, study: str) -> Belief:
+        known = self._weights.get(study)
+        if known is not None:
+            return known
+        self._known.setdefault(study, Load())
+        return self._weigh(study, *_prior(self.sharing, self._busy(study)))
+
+    def _weigh(self, study: str, mean: float, sd: float) -> Belief:
+        weight = self._weights[study] = Belief(mean, sd, _LEAST_SD[self.sharing])
+        self._beliefs.add(weight)
+        return weight
+
+    def _log_slowdown(
+        self, studies: Sequence[str], demands: list[Demand], index: int, study: str, sign: int
     ) -> float:
-        """Return by how much a trial's log slowdown rises with a study's log weight."""
-        more = math.exp(_NUDGE)
-        nudged = [
-            demand._replace(weight=demand.weight * more) if other == study else demand
-            for other, demand in zip(studies, demands, strict=True)
-        ]
-        return math.log(slowdowns(nudged)[index] / slow) / _NUDGE
+        """Return a trial's log slowdown where a study's weight is one error from what is likely."""
+        moved = self.demand(study, sign)
+        return math.log(
+            slowdowns([moved if o == study else d for o, d in zip(studies, demands, strict=True)])[
+                index
+            ]
+        )
+
+
+def _prior(sharing: Sharing, busy: float) -> tuple[float, float]:
+    """Return what is believed of a weight before it was seen at work: its logarithm, its error."""
+    mean, sd = _WEIGHT[sharing]
+    return math.log(mean), sd
 
 
 def slowdowns(demands: Sequence[Demand]) -> list[float]:
@@ -159,17 +209,21 @@ def slowdowns(demands: Sequence[Demand]) -> list[float]:
     A trial meets each other one while that has, or waits for, the card, which it does for longer
     the slower it is: solved by iteration.
     """
-    found = [1.0] * len(demands)
     if len(demands) < 2:
-        return found
-    present = [demand.compute for demand in demands]
-    total = sum(present)
+        return [1.0] * len(demands)
+    counts: dict[Demand, int] = {}
+    for demand in demands:
+        counts[demand] = counts.get(demand, 0) + 1
+    present = [demand.compute for demand in counts]
+    total = sum(there * count for there, count in zip(present, counts.values(), strict=True))
+    found = [1.0] * len(counts)
     for _ in range(_ROUNDS):
-        for i, (busy, weight) in enumerate(demands):
+        for i, ((busy, weight), count) in enumerate(counts.items()):
             others = total - present[i]
             stretch = max(1.0, min(1.0, weight) + others) * (1.0 + _SWITCH * others)
             waits = busy * stretch
             found[i] = 1.0 - busy + waits
-            present[i] = weight * waits / found[i]
-            total = others + present[i]
-    return found
+            was, present[i] = present[i], weight * waits / found[i]
+            total += count * (present[i] - was)
+    of = dict(zip(counts, found, strict=True))
+    return [of[demand] for demand in demands]

@@ -172,7 +172,7 @@ class Packer:
         self.changes += 1
         deck = self._where.pop(key)
         runner = deck.runners.pop(key)
-        self.know.forget(key)
+        self.know.forget(runner)
         deck.guard.went(key, at)
         deck.shut = False
         if peak_bytes is not None and (not runner.settled or not well):
