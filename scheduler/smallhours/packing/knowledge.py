@@ -85,9 +85,15 @@ class Knowledge:
         """Return by what factor trials beside each other should be slower than alone."""
         return slowdowns([self.demand(wish) for wish in wishes])
 
-    def hoped_progress(self, wishes: Sequence[Wish]) -> float:
-        """Return the progress of trials beside each other, if they get on as well as may be."""
-        return sum(1.0 / slow for slow in slowdowns([self.loads.hoped(w.study) for w in wishes]))
+    def progress(self, wishes: Sequence[Wish], doubt: float) -> float:
+        """Return the progress of trials beside each other.
+
+        Args:
+            wishes: The trials.
+            doubt: What they ask for is taken for higher by so many of its errors.
+        """
+        demands = [self.loads.demand(wish.study, doubt) for wish in wishes]
+        return sum(1.0 / slow for slow in slowdowns(demands))
 
     def expected_s(self, wish: Wish) -> float | None:
         """Return the seconds that a trial would take alone; None: nothing is known of its study."""

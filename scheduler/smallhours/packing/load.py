@@ -30,8 +30,11 @@ _LEAST, _MOST = 0.03, 2.0
 #: Weights never count as better known than this (log): trials of a study differ, and so do the
 #: errors of those that were watched together.
 _LEAST_SD: Final[Mapping[Sharing, float]] = {"time_slicing": 0.03, "mps": 0.1}
-#: Gains are looked at with weights this many of their errors lower and higher.
-_DOUBT: Final = 1.0
+#: A newcomer is given the benefit of the doubt: weights count as lower by so many of their errors.
+#: What is gained if they are lower lasts; what is lost if not is noticed, and undone.
+HOPED: Final = -1.0
+#: It is sure to pay where it does with weights that are higher by as much.
+FEARED: Final = 1.0
 #: Steps differ from the model by this much (log), whatever is known: no model is right.
 _MODEL_SD: Final = 0.08
 _ROUNDS: Final = 6
@@ -108,14 +111,6 @@ class Loads:
         busy = self._busy(study)
         mean, sd = _prior(self.sharing, busy) if weight is None else (weight.mean, weight.sd)
         return Demand(busy, math.exp(mean + doubt * sd))
-
-    def hoped(self, study: str) -> Demand:
-        """Return what a study's trials ask for if it is as little as may well be."""
-        return self.demand(study, -_DOUBT)
-
-    def feared(self, study: str) -> Demand:
-        """Return what a study's trials ask for if it is as much as may well be."""
-        return self.demand(study, _DOUBT)
 
     def probed(self, study: str, busy: float | None) -> None:
         """Take in a busy share that was measured while a trial of the study was alone."""

@@ -23,7 +23,7 @@ from smallhours.packing.cards import (
 )
 from smallhours.packing.footprint import Bound
 from smallhours.packing.knowledge import Knowledge, Learned
-from smallhours.packing.load import Demand, Sharing
+from smallhours.packing.load import FEARED, HOPED, Demand, Sharing
 from smallhours.packing.order import Turns
 from smallhours.packing.rooms import Hold
 
@@ -79,7 +79,7 @@ class Packer:
         self._held_since: dict[str, float] = {}
         self._settled_at = 0.0
         #: Progress and compute of what is on each card, while one question is answered.
-        self._sums: dict[tuple[str, Hashable], float] = {}
+        self._sums: dict[tuple[str, Hashable, float], float] = {}
         #: Rises whenever `next` may have another answer than before, time apart.
         self.changes = 0
 
@@ -157,7 +157,7 @@ class Packer:
             self.know.loads.probed(runner.wish.study, runner.busy)
             runner.probe = False
             self.changes += 1
-        return self._judge(deck, at)
+        return self._judge(deck, at) or self._surplus(deck)
 
     def ended(self, key: str, at: float, *, peak_bytes: int | None, well: bool) -> None:
         """Take note that a trial is off its card.
@@ -227,14 +227,14 @@ class Packer:
     def _demands(self, deck: Deck) -> list[Demand]:
         return [self.know.demand(runner.wish) for runner in deck.runners.values()]
 
-    def _progress(self, deck: Deck, newcomer: Wish | None) -> float:
+    def _progress(self, deck: Deck, newcomer: Wish | None, doubt: float = HOPED) -> float:
         """Return the progress of a card's trials, with one more if given."""
-        what = deck.card.name, None if newcomer is None else self.know.kind(newcomer)
+        what = deck.card.name, None if newcomer is None else self.know.kind(newcomer), doubt
         found = self._sums.get(what)
         if found is None:
             there = [runner.wish for runner in deck.runners.values()]
             there += [] if newcomer is None else [newcomer]
-            found = self._sums[what] = self.know.hoped_progress(there)
+            found = self._sums[what] = self.know.progress(there, doubt)
         return found
 
     def _slow(self, deck: Deck, keys: list[str]) -> dict[str, float]:
@@ -287,8 +287,33 @@ class Packer:
         if not newcomer.wish.saves:
             deck.shut = True
             return None
+        if newcomer.pausing or newcomer.steps_left < 2:
+            return None
         newcomer.pausing = True
         return Pause(verdict.newcomer, "there was less progress on the card with it")
+
+    def _surplus(self, deck: Deck) -> Pause | None:
+        """Undo what is known by now to cost more progress than it brings."""
+        there = [r for r in deck.runners.values() if r.launched_at is not None]
+        if len(there) < 2 or any(r.pausing or r.probe for r in deck.runners.values()):
+            return None
+        wishes = [r.wish for r in there]
+        now = self.know.progress(wishes, HOPED)
+        best, most = None, now * (1.0 + _LEAST_GAIN)
+        seen: set[Hashable] = set()
+        for runner in reversed(there):
+            kind = self.know.kind(runner.wish)
+            if kind in seen or not runner.wish.saves or runner.steps_left < 2:
+                continue
+            seen.add(kind)
+            without = self.know.progress([w for w in wishes if w is not runner.wish], HOPED)
+            if without > most:
+                best, most = runner, without
+        if best is None:
+            return None
+        best.pausing = True
+        self.changes += 1
+        return Pause(best.wish.key, "the card gets on better without it")
 
     def _admits(self, deck: Deck, wish: Wish, hold: Hold | None, at: float) -> bool:
         bound = self.know.bound(wish)
@@ -315,11 +340,16 @@ class Packer:
         together = total_compute(self._demands(deck)) + demand.compute
         if deck.cap is not None and together > deck.cap:
             return False
-        if together > deck.proven:
-            launching = any(runner.launched_at is None for runner in deck.runners.values())
-            if launching or not deck.guard.ready(at):
-                return False
-        now, then = self._progress(deck, None), self._progress(deck, wish)
+        if not self._gains(deck, wish, HOPED):
+            return False
+        if self._gains(deck, wish, FEARED):
+            return True
+        launching = any(runner.launched_at is None for runner in deck.runners.values())
+        return not launching and deck.guard.ready(at)
+
+    def _gains(self, deck: Deck, wish: Wish, doubt: float) -> bool:
+        """Whether a trial adds to the progress of a card."""
+        now, then = self._progress(deck, None, doubt), self._progress(deck, wish, doubt)
         return then > now * (1.0 + _LEAST_GAIN)
 
     def _best(self, decks: list[Deck], wish: Wish) -> Deck:
