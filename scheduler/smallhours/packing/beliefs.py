@@ -8,7 +8,7 @@ kept with their covariances.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -37,13 +37,37 @@ class Beliefs:
     def __contains__(self, belief: Belief) -> bool:
         return belief in self._all
 
-    def add(self, belief: Belief) -> None:
-        """Take in a number whose error has nothing to do with those of the others."""
-        for row in self._covariance:
-            row.append(0.0)
+    def add(self, belief: Belief, parts: Mapping[Belief, float] | None = None) -> None:
+        """Take in a number.
+
+        Args:
+            belief: The number, or what it has besides its parts.
+            parts: What it is a sum of, each so many times; None: nothing else.
+        """
+        shared = self._shared(parts or {})
+        variance = belief.sd**2
+        for other, times in (parts or {}).items():
+            belief.mean += other.mean * times
+            variance += shared[self._all.index(other)] * times
+        for row, covariance in zip(self._covariance, shared, strict=True):
+            row.append(covariance)
         self._all.append(belief)
-        self._covariance.append([0.0] * len(self._all))
-        self._covariance[-1][-1] = belief.sd**2
+        self._covariance.append([*shared, variance])
+        belief.sd = math.sqrt(variance)
+
+    def restore(self, means: Sequence[float], covariance: Sequence[Sequence[float]]) -> list[Belief]:
+        """Take in numbers that were known before, and how their errors go together."""
+        first = len(self._all)
+        for at, mean in enumerate(means):
+            self.add(Belief(mean, math.sqrt(covariance[at][at])))
+        for at, given in enumerate(covariance):
+            self._covariance[first + at][first:] = given
+        return self._all[first:]
+
+    def covariance(self, beliefs: Sequence[Belief]) -> list[list[float]]:
+        """Return how the errors of numbers go together."""
+        places = [self._all.index(belief) for belief in beliefs]
+        return [[self._covariance[at][other] for other in places] for at in places]
 
     def drop(self, belief: Belief) -> None:
         """Let go of a number; of the others stays known what it taught."""
@@ -60,9 +84,8 @@ class Beliefs:
             unexpected: What was seen less what was expected.
             variance: Of what is seen where all numbers are known.
         """
-        parts = [(self._all.index(belief), slope) for belief, slope in slopes.items()]
-        shared = [sum(row[at] * slope for at, slope in parts) for row in self._covariance]
-        variance += sum(shared[at] * slope for at, slope in parts)
+        shared = self._shared(slopes)
+        variance += sum(shared[self._all.index(b)] * slope for b, slope in slopes.items())
         most = _FARTHEST * math.sqrt(variance)
         unexpected = max(-most, min(most, unexpected))
         for at, (belief, part, row) in enumerate(
@@ -76,3 +99,8 @@ class Beliefs:
                 row[other] -= gain * with_other
             row[at] = max(row[at], belief.least_sd**2, 1e-12)
             belief.sd = math.sqrt(row[at])
+
+    def _shared(self, parts: Mapping[Belief, float]) -> list[float]:
+        """Return the covariance of each number with a sum of some."""
+        places = [(self._all.index(belief), times) for belief, times in parts.items()]
+        return [sum(row[at] * times for at, times in places) for row in self._covariance]

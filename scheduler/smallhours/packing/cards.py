@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 
 from smallhours.packing.footprint import Bound
 from smallhours.packing.guard import Guard
-from smallhours.packing.load import Alone, Demand
+from smallhours.packing.load import Demand
+from smallhours.packing.paces import Alone
 from smallhours.packing.regression import Params
 
 #: What is added to a measured peak: allocators keep a little more than they gave before.
@@ -87,8 +88,6 @@ class Runner:
     peak_bytes: int | None = None
     #: How long a step takes it alone; None: not timed yet.
     alone: Alone | None = None
-    #: It was timed alone on its card.
-    anchored: bool = False
     #: Share of the time that the card is busy with it; None: nobody measured it.
     busy: float | None = None
     pausing: bool = False

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from smallhours.packing.load import Alone
+from smallhours.packing.paces import Alone
 
 #: Steps of each neighbour that are waited for, and how long at most.
 REPORTS: Final = 3

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from smallhours.packing.beliefs import Belief, Beliefs
+from smallhours.packing.paces import Alone
 
 Sharing: TypeAlias = Literal["time_slicing", "mps"]
 
@@ -65,25 +66,27 @@ class Load:
     seen: int = 0
 
 
-class Alone(Belief):
-    """How long a trial's step takes it alone: the logarithm of the seconds, and its error."""
-
-    @property
-    def step_s(self) -> float:
-        """Seconds a step."""
-        return math.exp(self.mean)
-
-
 class Loads:
     """What is known of all studies."""
 
-    def __init__(self, sharing: Sharing, known: Mapping[str, Load] | None = None) -> None:
+    def __init__(
+        self,
+        sharing: Sharing,
+        known: Mapping[str, Load] | None = None,
+        beliefs: Beliefs | None = None,
+    ) -> None:
+        """Begin with what is known.
+
+        Args:
+            sharing: How the cards are shared.
+            known: What earlier sessions learned.
+            beliefs: Where the paces of the trials that run are; None: nowhere yet.
+        """
         self.sharing: Sharing = sharing
         self._known = {study: replace(load) for study, load in (known or {}).items()}
         #: Logarithms of weights that were seen at work.
         self._weights: dict[str, Belief] = {}
-        #: Those, and the paces of the trials that run.
-        self._beliefs = Beliefs()
+        self._beliefs = Beliefs() if beliefs is None else beliefs
         for study, load in self._known.items():
             if load.log_weight is not None and load.sd is not None:
                 self._weigh(study, load.log_weight, load.sd)
@@ -158,11 +161,6 @@ class Loads:
             weight = self._weights.get(study)
             if weight is not None:
                 weight.mean = min(math.log(_MOST), max(math.log(_LEAST), weight.mean))
-
-    def forget(self, alone: Alone) -> None:
-        """Let go of the pace of a trial that is off its card."""
-        if alone in self._beliefs:
-            self._beliefs.drop(alone)
 
     def _busy(self, study: str) -> float:
         load = self._known.get(study)

@@ -19,9 +19,9 @@ Params: TypeAlias = Mapping[str, ParamValue]
 #: What is believed of slopes before anything was seen, mean and standard deviation. Whole numbers
 #: (sizes of a batch or a layer, counts) often drive a trial's needs, up to in proportion; fractions
 #: (rates, probabilities) seldom do; a choice may make any difference of this order.
-_WHOLE: Final = (0.5, 0.4)
-_FRACTION: Final = (0.0, 0.03)
-_CHOICE: Final = (0.0, 0.25)
+WHOLE: Final = (0.5, 0.4)
+FRACTION: Final = (0.0, 0.03)
+CHOICE: Final = (0.0, 0.25)
 #: Standard deviation that is believed of the level: any.
 _LEVEL_SD: Final = 20.0
 
@@ -76,7 +76,7 @@ class Regression:
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
+class Column:
     """One feature: how far a number is from where it was first seen, or whether it is a choice."""
 
     name: str
@@ -89,6 +89,7 @@ class _Column:
     sd: float
 
     def of(self, params: Params) -> float:
+        """Return the feature of a configuration."""
         value = params.get(self.name)
         if self.choice is not None:
             return 1.0 if value == self.choice else 0.0
@@ -101,7 +102,7 @@ class _Column:
 
 @dataclass(slots=True)
 class _Solved:
-    columns: list[_Column]
+    columns: list[Column]
     weights: list[float]
     covariance: list[list[float]]
     variance: float
@@ -115,7 +116,7 @@ class _Solved:
         size = range(len(x))
         spread = sum(x[i] * self.covariance[i][j] * x[j] for i in size for j in size)
         unseen = sum(params.get(name) not in known for name, known in self.choices.items())
-        variance = self.variance * (1.0 + spread) + unseen * _CHOICE[1] ** 2
+        variance = self.variance * (1.0 + spread) + unseen * CHOICE[1] ** 2
         return Predicted(mean, math.sqrt(variance), self.freedom)
 
 
@@ -146,8 +147,8 @@ def _solve(seen: Sequence[Observation], noise: float, certainty: float) -> _Solv
     return _Solved(columns, weights, covariance, variance, freedom, choices)
 
 
-def _columns(seen: Sequence[Observation]) -> tuple[list[_Column], dict[str, set[ParamValue]]]:
-    columns: list[_Column] = []
+def _columns(seen: Sequence[Observation]) -> tuple[list[Column], dict[str, set[ParamValue]]]:
+    columns: list[Column] = []
     choices: dict[str, set[ParamValue]] = {}
     for name in dict.fromkeys(name for params, _ in seen for name in params):
         values = [params.get(name) for params, _ in seen]
@@ -155,12 +156,12 @@ def _columns(seen: Sequence[Observation]) -> tuple[list[_Column], dict[str, set[
         if len(numbers) < len(values):
             choices[name] = set(values)
             later = list(dict.fromkeys(values))[1:]
-            columns += [_Column(name, False, 0.0, value, *_CHOICE) for value in later]
+            columns += [Column(name, False, 0.0, value, *CHOICE) for value in later]
             continue
         whole = all(isinstance(v, int) for v in numbers)
         log = all(v > 0 for v in numbers)
-        mean, sd = _WHOLE if whole and log else _FRACTION
-        columns.append(_Column(name, log, numbers[0], None, mean, sd))
+        mean, sd = WHOLE if whole and log else FRACTION
+        columns.append(Column(name, log, numbers[0], None, mean, sd))
     return columns, choices
 
 
