@@ -35,7 +35,7 @@ _PROBE_S: Final = 20.0
 _BELIEF_MARGIN: Final = 2.5
 #: A probe may take place beside trials that together ask for no more compute than this.
 _QUIET: Final = 0.6
-#: An admission must promise at least this share more progress.
+#: An admission must promise at least so much more progress (a trial alone makes 1).
 _LEAST_GAIN: Final = 0.02
 #: Trials that together ask for no more than a card has can't hurt each other.
 _PROVEN: Final = 1.0
@@ -299,7 +299,7 @@ class Packer:
             return None
         wishes = [r.wish for r in there]
         now = self.know.progress(wishes, HOPED)
-        best, most = None, now * (1.0 + _LEAST_GAIN)
+        best, most = None, now + _LEAST_GAIN
         seen: set[Hashable] = set()
         for runner in reversed(there):
             kind = self.know.kind(runner.wish)
@@ -350,7 +350,7 @@ class Packer:
     def _gains(self, deck: Deck, wish: Wish, doubt: float) -> bool:
         """Whether a trial adds to the progress of a card."""
         now, then = self._progress(deck, None, doubt), self._progress(deck, wish, doubt)
-        return then > now * (1.0 + _LEAST_GAIN)
+        return then > now + _LEAST_GAIN
 
     def _best(self, decks: list[Deck], wish: Wish) -> Deck:
         """Return the card where it adds most; of those that are alike, the tightest fit."""
