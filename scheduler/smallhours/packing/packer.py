@@ -22,6 +22,7 @@ from smallhours.packing.cards import (
     total_compute,
 )
 from smallhours.packing.footprint import Bound
+from smallhours.packing.guard import LONGEST_S, Pace
 from smallhours.packing.knowledge import Knowledge, Learned
 from smallhours.packing.load import FEARED, HOPED, Demand, Sharing
 from smallhours.packing.order import Turns
@@ -126,6 +127,7 @@ class Packer:
         self.changes += 1
         deck = self._where[key]
         deck.runners[key].launched_at = at
+        self._time_rest(deck)
         deck.guard.came(key, at)
 
     def reported(
@@ -171,6 +173,7 @@ class Packer:
         self._settle(at)
         self.changes += 1
         deck = self._where.pop(key)
+        self._time_rest(deck)
         runner = deck.runners.pop(key)
         self.know.forget(runner)
         deck.guard.went(key, at)
@@ -265,9 +268,19 @@ class Packer:
         pace = deck.guard.pace(key, least=1) if over else deck.guard.just_timed(key)
         if pace is None:
             return
+        self._timed(deck, runner, pace)
+        self.changes += 1
+
+    def _time_rest(self, deck: Deck) -> None:
+        """Learn from what was heard since the last change where that was too little before."""
+        for key in deck.guard.trials:
+            pace = deck.guard.pace(key, least=1)
+            if pace is not None and not deck.guard.told(key):
+                self._timed(deck, deck.runners[key], pace)
+
+    def _timed(self, deck: Deck, runner: Runner, pace: Pace) -> None:
         there = [deck.runners[other] for other in deck.guard.trials]
         self.know.timed(there, runner, pace.mean_s * deck.card.speed, pace.error)
-        self.changes += 1
 
     def _judge(self, deck: Deck, at: float) -> Pause | None:
         alone = {key: r.alone for key, r in deck.runners.items() if r.alone is not None}
@@ -344,8 +357,7 @@ class Packer:
             return False
         if self._gains(deck, wish, FEARED):
             return True
-        launching = any(runner.launched_at is None for runner in deck.runners.values())
-        return not launching and deck.guard.ready(at)
+        return all(_heard(runner, at) for runner in deck.runners.values())
 
     def _gains(self, deck: Deck, wish: Wish, doubt: float) -> bool:
         """Whether a trial adds to the progress of a card."""
@@ -421,3 +433,10 @@ class Packer:
         return [
             Pause(key, f"the first trial of {wish.study} is watched alone") for key in deck.runners
         ]
+
+
+def _heard(runner: Runner, at: float) -> bool:
+    """Whether a trial showed by now how it gets on beside the others."""
+    if runner.launched_at is None:
+        return False
+    return runner.alone is not None or at - runner.launched_at >= LONGEST_S
