@@ -88,6 +88,8 @@ class Runner:
     peak_bytes: int | None = None
     #: How long a step takes it alone; None: not timed yet.
     alone: Alone | None = None
+    #: When its steps were last timed beside what was there; None: not yet.
+    timed_at: float | None = None
     #: Share of the time that the card is busy with it; None: nobody measured it.
     busy: float | None = None
     pausing: bool = False

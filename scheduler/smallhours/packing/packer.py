@@ -127,7 +127,7 @@ class Packer:
         self.changes += 1
         deck = self._where[key]
         deck.runners[key].launched_at = at
-        self._time_rest(deck)
+        self._time_rest(deck, at)
         deck.guard.came(key, at)
 
     def reported(
@@ -173,7 +173,7 @@ class Packer:
         self._settle(at)
         self.changes += 1
         deck = self._where.pop(key)
-        self._time_rest(deck)
+        self._time_rest(deck, at)
         runner = deck.runners.pop(key)
         self.know.forget(runner)
         deck.guard.went(key, at)
@@ -268,17 +268,18 @@ class Packer:
         pace = deck.guard.pace(key, least=1) if over else deck.guard.just_timed(key)
         if pace is None:
             return
-        self._timed(deck, runner, pace)
+        self._timed(deck, runner, pace, at)
         self.changes += 1
 
-    def _time_rest(self, deck: Deck) -> None:
+    def _time_rest(self, deck: Deck, at: float) -> None:
         """Learn from what was heard since the last change where that was too little before."""
         for key in deck.guard.trials:
             pace = deck.guard.pace(key, least=1)
             if pace is not None and not deck.guard.told(key):
-                self._timed(deck, deck.runners[key], pace)
+                self._timed(deck, deck.runners[key], pace, at)
 
-    def _timed(self, deck: Deck, runner: Runner, pace: Pace) -> None:
+    def _timed(self, deck: Deck, runner: Runner, pace: Pace, at: float) -> None:
+        runner.timed_at = at
         there = [deck.runners[other] for other in deck.guard.trials]
         self.know.timed(there, runner, pace.mean_s * deck.card.speed, pace.error)
 
@@ -357,7 +358,7 @@ class Packer:
             return False
         if self._gains(deck, wish, FEARED):
             return True
-        return all(_heard(runner, at) for runner in deck.runners.values())
+        return _all_heard(deck, at)
 
     def _gains(self, deck: Deck, wish: Wish, doubt: float) -> bool:
         """Whether a trial adds to the progress of a card."""
@@ -435,8 +436,12 @@ class Packer:
         ]
 
 
-def _heard(runner: Runner, at: float) -> bool:
-    """Whether a trial showed by now how it gets on beside the others."""
-    if runner.launched_at is None:
-        return False
-    return runner.alone is not None or at - runner.launched_at >= LONGEST_S
+def _all_heard(deck: Deck, at: float) -> bool:
+    """Whether all on a card showed by now how they get on beside the last that came."""
+    came = 0.0
+    for runner in deck.runners.values():
+        if runner.launched_at is None:
+            return False
+        came = max(came, runner.launched_at)
+    heard = (runner.timed_at is not None and runner.timed_at > came for runner in deck.runners.values())
+    return at - came >= LONGEST_S or all(heard)
