@@ -55,7 +55,9 @@ class Beliefs:
         self._covariance.append([*shared, variance])
         belief.sd = math.sqrt(variance)
 
-    def restore(self, means: Sequence[float], covariance: Sequence[Sequence[float]]) -> list[Belief]:
+    def restore(
+        self, means: Sequence[float], covariance: Sequence[Sequence[float]]
+    ) -> list[Belief]:
         """Take in numbers that were known before, and how their errors go together."""
         first = len(self._all)
         for at, mean in enumerate(means):

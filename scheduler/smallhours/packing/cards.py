@@ -124,8 +124,6 @@ class Deck:
     guard: Guard = field(default_factory=Guard)
     #: The sum of the trials' compute stays below; None: nothing did harm yet.
     cap: float | None = None
-    #: So much compute together was seen to do no harm.
-    proven: float = 0.0
     #: A newcomer that can't be paused did harm: nothing is started until something ends.
     shut: bool = False
     #: Kept for trials that fit on no other card.

@@ -53,11 +53,6 @@ class Verdict:
         return self.after < self.before - _ERRORS * self.error
 
     @property
-    def held(self) -> bool:
-        """Whether there is no less progress than before, as far as can be told."""
-        return self.after >= self.before
-
-    @property
     def sure(self) -> bool:
         """Whether more steps would not change it."""
         return abs(self.after - self.before) > _ERRORS * self.error

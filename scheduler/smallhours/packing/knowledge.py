@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from smallhours.packing.beliefs import Beliefs
 from smallhours.packing.cards import Runner, Wish
@@ -16,6 +15,7 @@ from smallhours.packing.footprint import Bound, Footprint, Measured
 from smallhours.packing.load import Demand, Load, Loads, Sharing, slowdowns
 from smallhours.packing.paces import Curve, Paces
 from smallhours.packing.regression import Params
+
 
 @dataclass(slots=True)
 class Learned:
@@ -25,8 +25,8 @@ class Learned:
     #: How long a step takes alone.
     paces: dict[str, Curve] = field(default_factory=dict)
     loads: dict[str, Load] = field(default_factory=dict)
-    #: By card: its cap (None: none yet), and the compute that was seen to do no harm.
-    caps: dict[str, tuple[float | None, float]] = field(default_factory=dict)
+    #: By card: what the compute of its trials stays below; None: nothing did harm yet.
+    caps: dict[str, float | None] = field(default_factory=dict)
 
 
 class Knowledge:

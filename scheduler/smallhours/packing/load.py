@@ -112,7 +112,7 @@ class Loads:
         """
         weight = self._weights.get(study)
         busy = self._busy(study)
-        mean, sd = _prior(self.sharing, busy) if weight is None else (weight.mean, weight.sd)
+        mean, sd = _prior(self.sharing) if weight is None else (weight.mean, weight.sd)
         return Demand(busy, math.exp(mean + doubt * sd))
 
     def probed(self, study: str, busy: float | None) -> None:
@@ -158,8 +158,8 @@ class Loads:
                 self._known[study].seen += 1
         self._beliefs.learn(slopes, log_s - expected, variance)
         for study in dict.fromkeys(studies):
-            weight = self._weights.get(study)
-            if weight is not None:
+            if study in self._weights:
+                weight = self._weights[study]
                 weight.mean = min(math.log(_MOST), max(math.log(_LEAST), weight.mean))
 
     def _busy(self, study: str) -> float:
@@ -171,7 +171,7 @@ class Loads:
         if known is not None:
             return known
         self._known.setdefault(study, Load())
-        return self._weigh(study, *_prior(self.sharing, self._busy(study)))
+        return self._weigh(study, *_prior(self.sharing))
 
     def _weigh(self, study: str, mean: float, sd: float) -> Belief:
         weight = self._weights[study] = Belief(mean, sd, _LEAST_SD[self.sharing])
@@ -190,7 +190,7 @@ class Loads:
         )
 
 
-def _prior(sharing: Sharing, busy: float) -> tuple[float, float]:
+def _prior(sharing: Sharing) -> tuple[float, float]:
     """Return what is believed of a weight before it was seen at work: its logarithm, its error."""
     mean, sd = _WEIGHT[sharing]
     return math.log(mean), sd

@@ -22,24 +22,18 @@ from smallhours.packing.cards import (
     total_compute,
 )
 from smallhours.packing.footprint import Bound
-from smallhours.packing.guard import LONGEST_S, Pace
+from smallhours.packing.guard import Pace
 from smallhours.packing.knowledge import Knowledge, Learned
 from smallhours.packing.load import FEARED, HOPED, Demand, Sharing
 from smallhours.packing.order import Turns
+from smallhours.packing.probes import first, is_over, quiet
 from smallhours.packing.rooms import Hold
+from smallhours.packing.surplus import all_heard, surplus
 
-#: A probe ends after so many reports, or after fewer where these take long.
-PROBE_REPORTS: Final = 3
-_PROBE_LEAST: Final = 2
-_PROBE_S: Final = 20.0
 #: A first belief is taken for too low by up to this factor.
 _BELIEF_MARGIN: Final = 2.5
-#: A probe may take place beside trials that together ask for no more compute than this.
-_QUIET: Final = 0.6
 #: An admission must promise at least so much more progress (a trial alone makes 1).
 _LEAST_GAIN: Final = 0.02
-#: Trials that together ask for no more than a card has can't hurt each other.
-_PROVEN: Final = 1.0
 #: By so much the cap rises when a trial ends well.
 _CAP_RISES: Final = 1.02
 #: Cards whose gains are this near are alike: the tightest fit decides.
@@ -74,8 +68,7 @@ class Packer:
         caps = learned.caps if learned is not None else {}
         self._decks: dict[str, Deck] = {}
         for card in cards:
-            cap, proven = caps.get(card.name, (None, _PROVEN))
-            self._decks[card.name] = Deck(card, cap=cap, proven=proven)
+            self._decks[card.name] = Deck(card, cap=caps.get(card.name))
         self._where: dict[str, Deck] = {}
         self._held_since: dict[str, float] = {}
         self._settled_at = 0.0
@@ -88,7 +81,7 @@ class Packer:
     def learned(self) -> Learned:
         """What outlives the session."""
         found = self.know.learned()
-        found.caps = {name: (deck.cap, deck.proven) for name, deck in self._decks.items()}
+        found.caps = {name: deck.cap for name, deck in self._decks.items()}
         return found
 
     @property
@@ -103,7 +96,7 @@ class Packer:
         self.changes += 1
         deck = self._decks.get(card.name)
         if deck is None:
-            self._decks[card.name] = Deck(card, proven=_PROVEN)
+            self._decks[card.name] = Deck(card)
         else:
             deck.card = card
 
@@ -155,7 +148,7 @@ class Packer:
             self.know.measured(runner)
             self.changes += 1
         self._time(deck, key, runner, at)
-        if runner.probe and self._probe_is_over(runner, at):
+        if runner.probe and is_over(runner, at):
             self.know.loads.probed(runner.wish.study, runner.busy)
             runner.probe = False
             self.changes += 1
@@ -210,7 +203,7 @@ class Packer:
                 if wish.study in probed:
                     continue
                 probed.add(wish.study)
-                found = self._probe(self._first(wish, wishes))
+                found = self._probe(first(wish, wishes, self._decks.values()))
                 if found is not None:
                     return found
                 continue
@@ -256,15 +249,9 @@ class Packer:
                 wish = deck.runners[key].wish
                 self.turns.serve(wish.study, span * self.know.demand(wish).compute / slow)
 
-    def _probe_is_over(self, runner: Runner, at: float) -> bool:
-        if runner.reports >= PROBE_REPORTS:
-            return True
-        begun = at if runner.launched_at is None else runner.launched_at
-        return runner.reports >= _PROBE_LEAST and at - begun >= _PROBE_S
-
     def _time(self, deck: Deck, key: str, runner: Runner, at: float) -> None:
         """Learn from a trial's pace once it has been heard often enough beside what is there."""
-        over = runner.probe and self._probe_is_over(runner, at)
+        over = runner.probe and is_over(runner, at)
         pace = deck.guard.pace(key, least=1) if over else deck.guard.just_timed(key)
         if pace is None:
             return
@@ -290,14 +277,11 @@ class Packer:
             return None
         self.changes += 1
         newcomer = deck.runners[verdict.newcomer]
-        if verdict.held:
-            deck.proven = max(deck.proven, total_compute(self._demands(deck)))
         if not verdict.fell:
             return None
         there = [r for r in deck.runners.values() if r is not newcomer]
         own = self.know.demand(newcomer.wish).compute
         deck.cap = max(total_compute(self.know.demand(runner.wish) for runner in there), own)
-        deck.proven = min(deck.proven, deck.cap)
         if not newcomer.wish.saves:
             deck.shut = True
             return None
@@ -308,26 +292,12 @@ class Packer:
 
     def _surplus(self, deck: Deck) -> Pause | None:
         """Undo what is known by now to cost more progress than it brings."""
-        there = [r for r in deck.runners.values() if r.launched_at is not None]
-        if len(there) < 2 or any(r.pausing or r.probe for r in deck.runners.values()):
+        found = surplus(deck, self.know, _LEAST_GAIN)
+        if found is None:
             return None
-        wishes = [r.wish for r in there]
-        now = self.know.progress(wishes, HOPED)
-        best, most = None, now + _LEAST_GAIN
-        seen: set[Hashable] = set()
-        for runner in reversed(there):
-            kind = self.know.kind(runner.wish)
-            if kind in seen or not runner.wish.saves or runner.steps_left < 2:
-                continue
-            seen.add(kind)
-            without = self.know.progress([w for w in wishes if w is not runner.wish], HOPED)
-            if without > most:
-                best, most = runner, without
-        if best is None:
-            return None
-        best.pausing = True
+        found.pausing = True
         self.changes += 1
-        return Pause(best.wish.key, "the card gets on better without it")
+        return Pause(found.wish.key, "the card gets on better without it")
 
     def _admits(self, deck: Deck, wish: Wish, hold: Hold | None, at: float) -> bool:
         bound = self.know.bound(wish)
@@ -358,7 +328,7 @@ class Packer:
             return False
         if self._gains(deck, wish, FEARED):
             return True
-        return _all_heard(deck, at)
+        return all_heard(deck, at)
 
     def _gains(self, deck: Deck, wish: Wish, doubt: float) -> bool:
         """Whether a trial adds to the progress of a card."""
@@ -380,21 +350,6 @@ class Packer:
     def _lacks_memory(self, wish: Wish, bound: Bound) -> bool:
         return wish.alone or all(d.free_bytes < bound.upper_bytes for d in self._decks.values())
 
-    def _first(self, wish: Wish, wishes: Sequence[Wish]) -> Wish:
-        """Return the trial that is watched for a study: its smallest, where beliefs say which."""
-        kept = {deck.kept_for for deck in self._decks.values()}
-        own = [other for other in wishes if other.study == wish.study]
-        chosen = [other for other in own if other.key in kept]
-        return min(chosen or own, key=lambda other: other.believed_bytes or 0)
-
-    def _quiet(self, deck: Deck) -> bool:
-        """Whether the trials on a card leave one more nearly as it would be alone."""
-        runners = deck.runners.values()
-        if deck.kept_for is not None or deck.probing or not all(r.settled for r in runners):
-            return False
-        most_free = deck.free_bytes >= deck.card.room_bytes // 2
-        return most_free and total_compute(self._demands(deck)) <= _QUIET
-
     def _probe(self, wish: Wish) -> Start | list[Pause] | None:
         """Return how the first trial of a study comes to be watched alone; None: not now."""
         decks = [deck for deck in self._decks.values() if not deck.card.closed]
@@ -412,7 +367,7 @@ class Packer:
         if empty:
             deck = max(empty, key=lambda deck: deck.card.room_bytes)
             return Start(wish.key, deck.card.name, None, probe=True)
-        quiet = [deck for deck in decks if self._quiet(deck) and deck.free_bytes >= need]
+        quiet = [deck for deck in decks if quiet(deck, self.know) and deck.free_bytes >= need]
         if quiet:
             deck = max(quiet, key=lambda deck: deck.free_bytes)
             return Start(wish.key, deck.card.name, None, probe=True)
@@ -434,14 +389,3 @@ class Packer:
         return [
             Pause(key, f"the first trial of {wish.study} is watched alone") for key in deck.runners
         ]
-
-
-def _all_heard(deck: Deck, at: float) -> bool:
-    """Whether all on a card showed by now how they get on beside the last that came."""
-    came = 0.0
-    for runner in deck.runners.values():
-        if runner.launched_at is None:
-            return False
-        came = max(came, runner.launched_at)
-    heard = (runner.timed_at is not None and runner.timed_at > came for runner in deck.runners.values())
-    return at - came >= LONGEST_S or all(heard)
