@@ -367,9 +367,9 @@ class Packer:
         if empty:
             deck = max(empty, key=lambda deck: deck.card.room_bytes)
             return Start(wish.key, deck.card.name, None, probe=True)
-        quiet = [deck for deck in decks if quiet(deck, self.know) and deck.free_bytes >= need]
-        if quiet:
-            deck = max(quiet, key=lambda deck: deck.free_bytes)
+        calm = [deck for deck in decks if quiet(deck, self.know) and deck.free_bytes >= need]
+        if calm:
+            deck = max(calm, key=lambda deck: deck.free_bytes)
             return Start(wish.key, deck.card.name, None, probe=True)
         if any(deck.kept_for == wish.key for deck in decks):
             return None
