@@ -292,8 +292,6 @@ class LoadLearned(_Fact, frozen=True, kw_only=True, tag="load_learned"):
     weight_sd: float | None
     #: Logarithm of the seconds that a step takes the trial alone; None: not timed.
     log_step_s: float | None
-    #: It was timed alone, not told from its pace beside others.
-    timed_alone: bool
 
 
 class CapLearned(_Fact, frozen=True, kw_only=True, tag="cap_learned"):
@@ -302,8 +300,6 @@ class CapLearned(_Fact, frozen=True, kw_only=True, tag="cap_learned"):
     device: str
     #: The device's trials together may ask for so much compute; None: nothing did harm yet.
     cap: float | None
-    #: So much was seen to do no harm.
-    proven: float
 
 
 class RequestAnswered(_Fact, frozen=True, kw_only=True, tag="request_answered"):

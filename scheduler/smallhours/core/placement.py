@@ -12,7 +12,7 @@ from smallhours.core import facts as f
 from smallhours.core.footprint import Footprint
 from smallhours.core.guards import reserve_bytes
 from smallhours.core.model import Study, Trial
-from smallhours.core.recall import LEAST_BYTES, recall
+from smallhours.core.recall import LEAST_BYTES, paces, recall
 from smallhours.core.seen import DeviceSeen, DevicesSeen
 from smallhours.core.spec import DeviceKind, Params
 from smallhours.core.state import State
@@ -293,13 +293,12 @@ class Placement:
                 busy=load.busy,
                 log_weight=load.log_weight,
                 weight_sd=load.sd,
-                log_step_s=None if runner.alone is None else runner.alone.log_s,
-                timed_alone=runner.anchored,
+                log_step_s=None if runner.alone is None else runner.alone.mean,
             )
             learned.append(fact)
         deck = packer.deck(watched.device)
-        if (deck.cap, deck.proven) != self._state.caps.get(watched.device, (None, deck.card.sure)):
-            learned.append(f.CapLearned(device=watched.device, cap=deck.cap, proven=deck.proven))
+        if deck.cap != self._state.caps.get(watched.device):
+            learned.append(f.CapLearned(device=watched.device, cap=deck.cap))
         return learned
 
     def footprint_of(self, key: AttemptKey, footprint: Footprint | None) -> Footprint | None:
@@ -326,6 +325,10 @@ class Placement:
             learned.caps.update(self._state.caps)
             weight = 1.0 / self._cores if kind == "cpu" and self._cores else None
             know = Knowledge(sharing, learned, weight)
+            for study in mine:
+                if study.open and study.loaded:
+                    for params, log_s in paces(study, sharing):
+                        know.paces.recall(str(study.id), params, log_s)
             # The queue says whose turn it is; the packer only which of those goes first.
             turns = Turns(slack_trials=float("inf"))
             packer = Packer((), learned=learned, turns=turns, know=know)

@@ -39,8 +39,8 @@ class State:
         self.yielded: f.Yielded | None = None
         #: When all must be over; None: no such time.
         self.deadline: f.DeadlineSet | None = None
-        #: By device: its cap (None: nothing did harm yet), and the compute seen to do no harm.
-        self.caps: dict[str, tuple[float | None, float]] = {}
+        #: By device: what the compute of its trials stays below; None: nothing did harm yet.
+        self.caps: dict[str, float | None] = {}
         #: Ids of requests that were answered: each is carried out once.
         self.answered: set[str] = set()
 
@@ -132,7 +132,7 @@ class State:
                 study = self.studies[fact.study]
                 study.learned[fact.sharing] = study.timed[fact.trial] = fact
             case f.CapLearned():
-                self.caps[fact.device] = fact.cap, fact.proven
+                self.caps[fact.device] = fact.cap
             case f.RequestAnswered():
                 self.answered.add(fact.request)
             case _:
