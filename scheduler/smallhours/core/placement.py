@@ -18,7 +18,7 @@ from smallhours.core.spec import DeviceKind, Params
 from smallhours.core.state import State
 from smallhours.core.trial import AttemptKey
 from smallhours.core.waiting import Why
-from smallhours.packing.cards import Card, Obstacle, Pause, Start, Wish
+from smallhours.packing.cards import Card, Deck, Obstacle, Pause, Start, Wish
 from smallhours.packing.footprint import CONTEXT_BYTES, Bound
 from smallhours.packing.knowledge import Knowledge
 from smallhours.packing.load import Sharing
@@ -103,10 +103,14 @@ class Placement:
         return self._most[kind]
 
     @property
+    def decks(self) -> list[Deck]:
+        """The devices on which trials are packed, with what is on them."""
+        return [deck for packer in self._packers.values() for deck in packer.decks]
+
+    @property
     def devices(self) -> frozenset[str]:
         """The names of the devices on which trials are packed."""
-        decks = (deck for packer in self._packers.values() for deck in packer.decks)
-        return frozenset(deck.card.name for deck in decks)
+        return frozenset(deck.card.name for deck in self.decks)
 
     @property
     def changes(self) -> int:
