@@ -351,9 +351,9 @@ def test_json_of_a_trial_has_numbers_as_numbers_and_nan_as_null(night: Recording
     assert shown["score"] is None
     assert shown["reason"]["value"] is None
     assert set(shown["attempts"][0]) == {
-        "number", "device", "device_title", "started_at", "ended_at", "resume_step", "pid", "intent", "reason",
-        "then", "last_step", "seconds", "peak_bytes", "footprint", "probe", "expected_bytes",
-        "promised_bytes", "held_bytes", "cap", "rejected",
+        "number", "device", "device_title", "started_at", "ended_at", "resume_step", "pid",
+        "intent", "reason", "then", "last_step", "seconds", "peak_bytes", "footprint", "probe",
+        "expected_bytes", "promised_bytes", "held_bytes", "cap", "rejected",
     }  # fmt: skip
 
 
