@@ -226,6 +226,20 @@ def test_the_status_says_that_a_card_is_gone_and_that_a_probe_is_watched(
     assert document(status_page.status, home)["plans"][0]["shut"] == "gone"
 
 
+def test_a_trial_that_waits_says_what_the_engine_says_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = GpuNight(
+        model=lambda order: script(order, load=Load(0.5), step_s=5.0),
+        interference=Interference(switch=5.0),
+    )
+    home = under_way(night.run(spec(trials=8), until=700), tmp_path, monkeypatch)
+    told = said(read.why, home, target="nets/3")
+    assert "by the packer (there was less progress on the card with it). On GPU 0 (RTX" in told
+    assert "of its compute together was found to slow its trials down" in told
+    assert "The engine says: device full, " in told
+
+
 def test_a_packed_cpu_has_as_many_trials_as_pay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,7 +85,7 @@ def why(
         else:
             from smallhours.commands import why_trial
 
-            why_trial.why(snapshot, found.study, found.trial, as_json=as_json, out=out)
+            why_trial.why(snapshot, home, found.study, found.trial, as_json=as_json, out=out)
     return 0
 
 

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from smallhours import text
+from smallhours.commands.plans import Plans
 from smallhours.commands.show_study import waiting_words
 from smallhours.core.reasons import Completed, Failure
 from smallhours.core.spec import Goal
 from smallhours.core.trial import Role, TrialState
 from smallhours.explain import About, evidence, in_brief, packing, sentences
 from smallhours.nameplates import Nameplate
+from smallhours.paths import Home
 from smallhours.snapshot import Rivals, Snapshot, StudyView, TrialView
 from smallhours.text import Page, Toned, count, duration, number
 
@@ -20,11 +22,15 @@ from smallhours.text import Page, Toned, count, duration, number
 _NO_RULE = "none"
 
 
-def why(snapshot: Snapshot, study_id: int, number_: int, *, as_json: bool, out: TextIO) -> None:
+def why(
+    snapshot: Snapshot, home: Home, study_id: int, number_: int, *, as_json: bool, out: TextIO
+) -> None:
     """Say why a trial is where it is."""
     study, trial = snapshot.study(study_id), snapshot.trial(study_id, number_)
     alike = _alike(snapshot, study, trial)
     told = paragraphs(snapshot, study, trial, alike)
+    if trial.waiting is not None and trial.waiting.why in ("place", "alone"):
+        told += _planned(home, snapshot, trial)
     if as_json:
         from smallhours.commands import documents
 
@@ -42,6 +48,13 @@ def why(snapshot: Snapshot, study_id: int, number_: int, *, as_json: bool, out: 
         if item.block:
             page.line(Toned(item.label, "dim"), indent=2)
             page.block(item.block)
+
+
+def _planned(home: Home, snapshot: Snapshot, trial: TrialView) -> list[str]:
+    """Return what the engine says of a trial that waits for a place; empty: it says nothing."""
+    plans = Plans(home, snapshot.engine())
+    items = [item for item in plans.waiting(trial.study) if item.trial == trial.number]
+    return [f"The engine says: {item.why.value}, {plans.since(item.since)}." for item in items]
 
 
 def _evidence_title(trial: TrialView) -> str:
