@@ -609,7 +609,8 @@ def test_the_status_fits_on_a_small_page(running: Recording) -> None:
 def test_the_status_has_stable_keys(running: Recording) -> None:
     answer = document(status_page.status, running.home)
     assert set(answer) == {
-        "engine", "current", "backend", "device", "slots", "devices", "running", "waiting",
+        "engine", "current", "backend", "device", "slots", "packed", "devices", "plans", "running",
+        "waiting",
         "deadline", "late", "yielded_until", "yielded_to", "latest", "inbox",
     }  # fmt: skip
     (run,) = answer["running"]

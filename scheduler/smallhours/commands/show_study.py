@@ -8,6 +8,7 @@ from smallhours import text
 from smallhours.core.reasons import tag
 from smallhours.core.trial import Role, TrialState
 from smallhours.explain import WORDS, in_brief, kind
+from smallhours.explain import packing as words
 from smallhours.snapshot import Effort, EngineView, Snapshot, StudyView, TrialView, Waiting
 from smallhours.snapshot.compare import against_baseline
 from smallhours.text import Page, Piece, Toned, count, duration, number, of_kind
@@ -85,7 +86,9 @@ def study(snapshot: Snapshot, study_id: int, *, as_json: bool, out: TextIO) -> N
     if as_json:
         from smallhours.commands import documents
 
-        documents.write(out, documents.study(view, snapshot.effort(view), snapshot.rows(study_id)))
+        packing = documents.packing(snapshot.packing(study_id), snapshot.nameplates())
+        rows = snapshot.rows(study_id)
+        documents.write(out, documents.study(view, snapshot.effort(view), rows, packing))
         return
     page = Page(out)
     state = state_words(view)
@@ -94,12 +97,13 @@ def study(snapshot: Snapshot, study_id: int, *, as_json: bool, out: TextIO) -> N
     )
     page.line()
     page.pairs(_facts(view, snapshot.effort(view)))
+    _print_packing(page, snapshot, view)
     if view.reasons:
         page.line()
         page.line(Toned("How trials ended", "bold"), indent=2)
-        for reason, words in WORDS.items():
+        for reason, ended_words in WORDS.items():
             if reason in view.reasons:
-                ended = of_kind(words, kind(reason))
+                ended = of_kind(ended_words, kind(reason))
                 page.line(f"{len(view.reasons[reason]):>6}  ", ended, indent=2)
     _print_trials(page, snapshot, view)
     _print_open(page, snapshot, view)
@@ -177,6 +181,27 @@ def _time(view: StudyView, effort: Effort) -> str:
     return f"{duration(effort.seconds)} of running, started {text.moment(view.started_at)}{until}"
 
 
+def _print_packing(page: Page, snapshot: Snapshot, view: StudyView) -> None:
+    """Print what was learned of what its trials need; nothing where they have fixed places."""
+    packing = snapshot.packing(view.id)
+    if packing is None:
+        return
+    plates = snapshot.nameplates()
+    page.line()
+    page.line(Toned("What its trials need", "bold"), indent=2)
+    names = [words.described(device, plates) for device in packing.devices]
+    page.pairs(
+        [
+            ("devices", text.listing(names)),
+            ("first", words.probe_words(packing, view.name)),
+            ("memory", words.memory_words(packing)),
+            ("", words.meaning(packing)),
+            ("compute", words.compute_words(packing)),
+        ],
+        indent=4,
+    )
+
+
 def _print_trials(page: Page, snapshot: Snapshot, view: StudyView) -> None:
     """Print the best trials; where few completed, the latest others too."""
     ranked = list(view.ranking[:_LISTED])
@@ -239,8 +264,8 @@ def _print_open(page: Page, snapshot: Snapshot, view: StudyView) -> None:
     page.line(Toned("Running and waiting", "bold"), indent=2)
     rows: list[tuple[Piece, ...]] = []
     for trial in trials[:_LISTED]:
-        state, words = _doing(trial)
-        rows.append((trial.name, of_kind(state, _KINDS.get(state, "waiting")), words))
+        state, doing = _doing(trial)
+        rows.append((trial.name, of_kind(state, _KINDS.get(state, "waiting")), doing))
     page.table(("trial", "state", ""), rows, shrink=(2, 0))
     if len(view.open) > _LISTED:
         page.line(Toned(f"... and {len(view.open) - _LISTED} more", "dim"), indent=2)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TextIO
 
 from smallhours import text
+from smallhours.commands.plans import Plans
 from smallhours.commands.show_study import waiting_words
 from smallhours.core.reasons import Completed, Failure
 from smallhours.core.spec import Goal
 from smallhours.core.trial import Role, TrialState
-from smallhours.explain import About, evidence, in_brief, sentences
+from smallhours.explain import About, evidence, in_brief, packing, sentences
+from smallhours.nameplates import Nameplate
+from smallhours.paths import Home
 from smallhours.snapshot import Rivals, Snapshot, StudyView, TrialView
 from smallhours.text import Page, Toned, count, duration, number
 
@@ -18,11 +22,15 @@ from smallhours.text import Page, Toned, count, duration, number
 _NO_RULE = "none"
 
 
-def why(snapshot: Snapshot, study_id: int, number_: int, *, as_json: bool, out: TextIO) -> None:
+def why(
+    snapshot: Snapshot, home: Home, study_id: int, number_: int, *, as_json: bool, out: TextIO
+) -> None:
     """Say why a trial is where it is."""
     study, trial = snapshot.study(study_id), snapshot.trial(study_id, number_)
     alike = _alike(snapshot, study, trial)
     told = paragraphs(snapshot, study, trial, alike)
+    if trial.waiting is not None and trial.waiting.why in ("place", "alone"):
+        told += _planned(home, snapshot, trial)
     if as_json:
         from smallhours.commands import documents
 
@@ -40,6 +48,13 @@ def why(snapshot: Snapshot, study_id: int, number_: int, *, as_json: bool, out: 
         if item.block:
             page.line(Toned(item.label, "dim"), indent=2)
             page.block(item.block)
+
+
+def _planned(home: Home, snapshot: Snapshot, trial: TrialView) -> list[str]:
+    """Return what the engine says of a trial that waits for a place; empty: it says nothing."""
+    plans = Plans(home, snapshot.engine())
+    items = [item for item in plans.waiting(trial.study) if item.trial == trial.number]
+    return [f"The engine says: {item.why.value}, {plans.since(item.since)}." for item in items]
 
 
 def _evidence_title(trial: TrialView) -> str:
@@ -60,20 +75,29 @@ def paragraphs(
         trial: The trial.
         alike: Names of trials that failed at the same place.
     """
+    plates = snapshot.nameplates()
     if trial.state is TrialState.ENDED and trial.reason is not None:
-        said = sentences(trial.reason, about(study, trial, alike))
+        said = sentences(trial.reason, about(study, trial, alike, plates))
         if isinstance(trial.reason, Completed):
             said = f"{said} {_kept(snapshot, study, trial)}".rstrip()
         told = [said]
     elif trial.waiting is not None:
-        told = [_waits(study, trial, alike)]
+        told = [_waits(study, trial, about(study, trial, alike, plates))]
     else:
-        told = [_runs(study, trial)]
+        told = [_runs(study, trial, plates)]
+    if trial.attempts:
+        stay = packing.stay_words(trial.attempts[-1], plates)
+        told += [stay] if stay else []
     history = _history(trial)
     return [*told, history] if history else told
 
 
-def about(study: StudyView, trial: TrialView, alike: tuple[str, ...] = ()) -> About:
+def about(
+    study: StudyView,
+    trial: TrialView,
+    alike: tuple[str, ...] = (),
+    plates: Mapping[str, Nameplate] | None = None,
+) -> About:
     """Return what sentences about a trial's last ended attempt need to know."""
     ended = [attempt for attempt in trial.attempts if attempt.reason is not None]
     return About(
@@ -90,10 +114,12 @@ def about(study: StudyView, trial: TrialView, alike: tuple[str, ...] = ()) -> Ab
         source=study.source,
         alike=alike,
         from_step=max((saved.step for saved in trial.checkpoints), default=0),
+        device=packing.described(ended[-1].device, plates or {}) if ended else "",
+        cap=ended[-1].cap if ended else None,
     )
 
 
-def _waits(study: StudyView, trial: TrialView, alike: tuple[str, ...]) -> str:
+def _waits(study: StudyView, trial: TrialView, known: About) -> str:
     waiting = trial.waiting
     assert waiting is not None
     said = f"{trial.name} waits {waiting_words(waiting)}."
@@ -108,12 +134,12 @@ def _waits(study: StudyView, trial: TrialView, alike: tuple[str, ...]) -> str:
         )
     if trial.reason is None:
         return f"{said} It has not run yet."
-    return f"{said} {sentences(trial.reason, about(study, trial, alike))}"
+    return f"{said} {sentences(trial.reason, known)}"
 
 
-def _runs(study: StudyView, trial: TrialView) -> str:
+def _runs(study: StudyView, trial: TrialView, plates: Mapping[str, Nameplate]) -> str:
     attempt, metric = trial.attempts[-1], text.clean(study.spec.metric, 60)
-    place = f" on {text.clean(attempt.device, 60)}" if attempt.device else ""
+    place = f" on {packing.described(attempt.device, plates)}" if attempt.device else ""
     if trial.state is TrialState.STARTING:
         return (
             f"{trial.name} has had a place{place} for {duration(attempt.seconds)}; its process has"

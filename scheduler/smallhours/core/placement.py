@@ -18,8 +18,8 @@ from smallhours.core.spec import DeviceKind, Params
 from smallhours.core.state import State
 from smallhours.core.trial import AttemptKey
 from smallhours.core.waiting import Why
-from smallhours.packing.cards import Card, Obstacle, Pause, Start, Wish
-from smallhours.packing.footprint import CONTEXT_BYTES, Bound
+from smallhours.packing.cards import Card, Deck, Obstacle, Pause, Start, Wish
+from smallhours.packing.footprint import CONTEXT_BYTES
 from smallhours.packing.knowledge import Knowledge
 from smallhours.packing.load import Sharing
 from smallhours.packing.order import Turns
@@ -59,8 +59,9 @@ class Placement:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        #: By name; empty: nobody has looked yet.
+        #: By name; nobody knows before somebody has looked.
         self._seen: dict[str, DeviceSeen] = {}
+        self._looked = False
         self._packers: dict[DeviceKind, Packer] = {}
         self._watched: dict[AttemptKey, _Watched] = {}
         #: Places kept for trials whose parameters are being chosen: study and number.
@@ -75,14 +76,12 @@ class Placement:
 
     def kind_of(self, study: Study) -> DeviceKind | None:
         """Return what a study's trials run on; None: there is no such device."""
-        kinds: Collection[str] = {seen.kind for seen in self._seen.values()} or {"cpu"}
-        match study.spec.device:
-            case "gpu":
-                return "gpu" if "gpu" in kinds else None
-            case "cpu":
-                return "cpu" if "cpu" in kinds else None
-            case "auto":
-                return "gpu" if "gpu" in kinds else "cpu"
+        kinds = {seen.kind for seen in self._seen.values()} if self._looked else {"cpu"}
+        wanted: DeviceKind
+        for wanted in ("gpu", "cpu"):
+            if wanted in kinds and study.spec.device in ("auto", wanted):
+                return wanted
+        return None
 
     def packs(self, kind: DeviceKind | None) -> bool:
         """Whether trials on this kind of device are packed by what they need."""
@@ -103,10 +102,14 @@ class Placement:
         return self._most[kind]
 
     @property
+    def decks(self) -> list[Deck]:
+        """The devices on which trials are packed, with what is on them."""
+        return [deck for packer in self._packers.values() for deck in packer.decks]
+
+    @property
     def devices(self) -> frozenset[str]:
         """The names of the devices on which trials are packed."""
-        decks = (deck for packer in self._packers.values() for deck in packer.decks)
-        return frozenset(deck.card.name for deck in decks)
+        return frozenset(deck.card.name for deck in self.decks)
 
     @property
     def changes(self) -> int:
@@ -119,7 +122,7 @@ class Placement:
         gpus = self._packers.get("gpu")
         if gpus is not None and gpus.know.loads.sharing != event.sharing and not gpus.busy:
             del self._packers["gpu"]  # what is known of loads is known under one kind of sharing
-        self._sharing = event.sharing
+        self._sharing, self._looked = event.sharing, True
         for seen in event.devices:
             if seen.kind == "gpu" or self._cpu_places is not None:
                 self._packer(seen.kind).see(self._card(seen))
@@ -207,9 +210,13 @@ class Placement:
         mine = (key for key, watched in self._watched.items() if watched.kind == kind)
         return [self._state.live[key] for key in mine if key in self._state.live]
 
-    def memory_cap(self, kind: DeviceKind, start: Start) -> int | None:
-        """Return the most bytes that a trial may take of its card; None: there is no cap."""
-        return None if kind == "cpu" or start.bound is None else start.bound.upper_bytes
+    def promised(self, kind: DeviceKind, start: Start) -> f.Prediction | None:
+        """Return what a trial is predicted to take, and promised; None: nobody knows."""
+        if start.bound is None:
+            return None
+        there_is = self._packers[kind].deck(start.card).card.total_bytes
+        expected, upper = start.bound.expected_bytes, start.bound.upper_bytes
+        return f.Prediction(min(expected, there_is), min(upper, there_is))
 
     # --- what happens ----------------------------------------------------------------------
 
@@ -383,11 +390,6 @@ class Placement:
         seen = self._seen.get(watched.device)
         # Its processes can be listed and it isn't among them: it does not use the card.
         return LEAST_BYTES if seen is not None and seen.ours_bytes is not None else None
-
-
-def prediction(bound: Bound | None) -> f.Prediction | None:
-    """Return what is put on record of a prediction."""
-    return None if bound is None else f.Prediction(bound.expected_bytes, bound.upper_bytes)
 
 
 def _stride(study: Study) -> float:

@@ -163,6 +163,8 @@ def _shut(candidate: Candidate, until: Gate, night: Night) -> Why | None:
         return until.shut
     if night.backend != "ready" or night.worn:
         return Why.OPENING
+    if night.placement.kind_of(study) is None:
+        return Why.NO_DEVICE
     late = too_late(study, trial, until, night)
     if late is not None:
         return late

@@ -13,7 +13,6 @@ from smallhours.core import guards, items, preempt, queue
 from smallhours.core.desk import Desk
 from smallhours.core.items import Item, Place, Waiter
 from smallhours.core.model import Study, Trial
-from smallhours.core.placement import prediction
 from smallhours.core.reasons import Refused
 from smallhours.core.trial import AttemptKey, Role
 from smallhours.core.waiting import Why
@@ -105,10 +104,10 @@ class Scheduler:
         """Halt the studies that no device here may run."""
         for study in self._night.state.studies.values():
             if study.active and self._night.placement.kind_of(study) is None:
-                wanted = "GPU" if study.spec.device == "gpu" else "CPU"
+                wanted = {"gpu": "GPU", "cpu": "CPU", "auto": "device"}[study.spec.device]
                 sentence = (
                     f'{study.label} has device="{study.spec.device}", and there is no {wanted} that'
-                    " may be used: see smallhours doctor, then smallhours resume"
+                    " may be used: see `smallhours doctor`"
                 )
                 self._desk.halt(study, "no_device", sentence, self._night.at)
 
@@ -173,12 +172,13 @@ class Scheduler:
         step = points[0].step if points else 0
         placement, at = self._night.placement, self._night.at
         device = self._night.device if place is None else place.start.card
+        predicted = None if place is None else placement.promised(place.kind, place.start)
         self._desk.record(
             f.AttemptStarted(
                 **key._asdict(),
                 device=device,
                 resume_step=step,
-                predicted=None if place is None else prediction(place.start.bound),
+                predicted=predicted,
                 probe=place is not None and place.start.probe,
             ),
             at,
@@ -187,6 +187,7 @@ class Scheduler:
             placement.started(place.kind, key, place.start, place.wish, at)
         if self._night.available_bytes is not None:  # as of the last tick: it will take its part
             self._night.available_bytes -= study.peak_bytes
+        on_cpu = place is None or place.kind == "cpu"
         self._desk.out.append(
             a.Start(
                 key=key,
@@ -195,9 +196,7 @@ class Scheduler:
                 resume=tuple(a.ResumePoint(step=p.step, path=p.path) for p in points),
                 best_known=study.best_score,
                 device=device,
-                memory_bytes=(
-                    None if place is None else placement.memory_cap(place.kind, place.start)
-                ),
+                memory_bytes=None if predicted is None or on_cpu else predicted.upper_bytes,
             )
         )
 

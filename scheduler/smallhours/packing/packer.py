@@ -341,7 +341,8 @@ class Packer:
         if newcomer.pausing or newcomer.steps_left < 2:
             return None
         newcomer.pausing = True
-        return Pause(verdict.newcomer, "there was less progress on the card with it")
+        fell = f"progress on the card fell from {verdict.before:.2f} to {verdict.after:.2f} with it"
+        return Pause(verdict.newcomer, f"{fell} (a trial alone makes 1)")
 
     def _surplus(self, deck: Deck) -> Pause | None:
         """Undo what is known by now to cost more progress than it brings."""
@@ -450,7 +451,7 @@ class Packer:
         for runner in deck.runners.values():
             runner.pausing = True
         return [
-            Pause(key, f"the first trial of {wish.study} is watched alone") for key in deck.runners
+            Pause(key, "the first trial of another study is watched alone") for key in deck.runners
         ]
 
     def _probe_on_cores(self, decks: list[Deck], wish: Wish, at: float) -> Start | None:

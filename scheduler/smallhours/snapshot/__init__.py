@@ -10,13 +10,16 @@ from typing import Self
 
 import msgspec
 
+from smallhours import nameplates
 from smallhours.clock import Clock, SystemClock
 from smallhours.core import facts as f
 from smallhours.core.reasons import Failure
 from smallhours.core.trial import Role
+from smallhours.nameplates import Nameplate
 from smallhours.paths import Home
 from smallhours.processes import owner, supervisor_lives
 from smallhours.snapshot import now as _now
+from smallhours.snapshot import packing as _packing
 from smallhours.snapshot import studies as _studies
 from smallhours.snapshot import trials as _trials
 from smallhours.snapshot.names import Target, resolve
@@ -27,6 +30,7 @@ from smallhours.snapshot.views import (
     Effort,
     EngineView,
     FailureGroup,
+    PackingView,
     Place,
     Rivals,
     RunView,
@@ -39,9 +43,9 @@ from smallhours.snapshot.views import (
 )
 
 __all__ = [
-    "AttemptView", "CheckpointView", "Effort", "EngineView", "FailureGroup", "Place", "Rivals",
-    "RunView", "Snapshot", "Spread", "Standing", "StudyView", "Target", "TrialRow", "TrialView",
-    "Waiting",
+    "AttemptView", "CheckpointView", "Effort", "EngineView", "FailureGroup", "PackingView",
+    "Place", "Rivals", "RunView", "Snapshot", "Spread", "Standing", "StudyView", "Target",
+    "TrialRow", "TrialView", "Waiting",
 ]  # fmt: skip
 
 _CREATED = msgspec.json.Decoder(f.TrialCreated)
@@ -136,6 +140,14 @@ class Snapshot:
     def effort(self, study: StudyView) -> Effort:
         """Return what a study's trials took, and what stopping them early spared."""
         return _studies.effort(self._source, study, self._clock.wall())
+
+    def packing(self, study: int) -> PackingView | None:
+        """Return how a study's trials were packed; None: they ran in fixed places."""
+        return _packing.view(self._source, study)
+
+    def nameplates(self) -> dict[str, Nameplate]:
+        """Return what devices are called, by their names in the ledger, as they were seen last."""
+        return nameplates.read(self._home)
 
     def trial(self, study: int, number: int) -> TrialView:
         """Return a trial that exists, and all that came of it."""

@@ -266,7 +266,8 @@ class _Tally:
             reasons={reason: tuple(numbers) for reason, numbers in reasons.items()},
             open=self._open,
             ranking=ranking,
-            ended=over - confirmed,
+            # One that was refused is not counted: another was asked for instead.
+            ended=over - confirmed - len(reasons.get("refused", ())),
             confirmed=confirmed,
             confirmations=len(self._origins),
             best=None if best is None else self._standing(best),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from smallhours.core import facts as f
-from smallhours.core.reasons import GpuOom, HostOom, Reason
+from smallhours.core.reasons import GpuOom, HostOom, Paused, Reason
 from smallhours.core.spec import Goal, ScoreKind, StoredNumber
 from smallhours.core.trial import TrialState
 from smallhours.paths import Home
+from smallhours.snapshot import packing
 from smallhours.snapshot.source import Source
 from smallhours.snapshot.studies import Head
 from smallhours.snapshot.views import AttemptView, CheckpointView, Then, TrialView, Waiting
@@ -33,6 +34,9 @@ class _Run(msgspec.Struct):
     intent: Reason | None = None
     end: f.AttemptEnded | None = None
     rejected: tuple[tuple[str, str], ...] = ()
+    predicted: f.Prediction | None = None
+    probe: bool = False
+    cap: float | None = None
 
 
 class _Story(msgspec.Struct):
@@ -121,6 +125,9 @@ def _read(source: Source, home: Home, study: int, number: int) -> _Story:
             story = _Story(fact)
         elif story is not None and not (isinstance(fact, f.CheckpointSaved) and seq < emptied):
             _take_in(story, fact, at, home)
+            if isinstance(fact, f.AttemptEnded) and isinstance(fact.reason, Paused):
+                run = story.run(fact.attempt)
+                run.cap = packing.cap_by(source, seq, run.device)
     assert story is not None, "a trial's first fact is its creation"
     return story
 
@@ -130,6 +137,7 @@ def _take_in(story: _Story, fact: f.Fact, at: float, home: Home) -> None:
         case f.AttemptStarted():
             run = story.run(fact.attempt)
             run.device, run.started_at, run.resume_step = fact.device, at, fact.resume_step
+            run.predicted, run.probe = fact.predicted, fact.probe
             story.state = TrialState.STARTING
         case f.AttemptRunning():
             story.run(fact.attempt).pid = fact.pid
@@ -185,6 +193,11 @@ def _attempt(run: _Run, reported: int, now: float | None) -> AttemptView:
         seconds=seconds,
         peak_bytes=end.peak_bytes if end else None,
         footprint=end.footprint if end else None,
+        probe=run.probe,
+        expected_bytes=run.predicted.expected_bytes if run.predicted else None,
+        promised_bytes=run.predicted.upper_bytes if run.predicted else None,
+        held_bytes=packing.held_bytes(run.device, end.footprint) if end else None,
+        cap=run.cap,
         rejected=run.rejected,
     )
 
