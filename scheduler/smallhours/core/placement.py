@@ -25,6 +25,8 @@ from smallhours.packing.load import Sharing
 from smallhours.packing.order import Turns
 from smallhours.packing.packer import Packer
 
+#: What a packer refused is offered again after so long, should only time have passed.
+_ASK_AGAIN_S: Final = 5.0
 _WHY: Final[dict[Obstacle, Why]] = {
     "probe": Why.PROBE,
     "memory": Why.MEMORY,
@@ -67,6 +69,8 @@ class Placement:
         #: Places kept for trials whose parameters are being chosen: study and number.
         self._kept: dict[tuple[int, int], DeviceKind] = {}
         self._sharing: Sharing = "time_slicing"
+        #: Where a packer had nothing to do: its changes, what it was asked for, and when.
+        self._refused: dict[DeviceKind, tuple[int, frozenset[str], float]] = {}
         #: The most trials at a time that were seen, by kind of device.
         self._most: dict[DeviceKind, int] = {}
         #: The most trials at a time on the CPU; None: it isn't packed.
@@ -164,8 +168,20 @@ class Placement:
         )
 
     def choose(self, kind: DeviceKind, wishes: Sequence[Wish], at: float) -> Choice | None:
-        """Return what to do next on the devices of a kind; None: nothing now."""
-        return self._packers[kind].next(wishes, at)
+        """Return what to do next on the devices of a kind; None: nothing now.
+
+        What the packer said stays true while nothing happens: time alone is given a while.
+        """
+        packer, keys = self._packers[kind], frozenset(wish.key for wish in wishes)
+        refused = self._refused.get(kind)
+        same = refused is not None and refused[:2] == (packer.changes, keys)
+        if same and refused is not None and at - refused[2] < _ASK_AGAIN_S:
+            return None
+        choice = packer.next(wishes, at)
+        self._refused.pop(kind, None)
+        if choice is None:
+            self._refused[kind] = packer.changes, keys, at
+        return choice
 
     def why(self, kind: DeviceKind, wish: Wish) -> Why:
         """Return why a trial waits that the latest `choose` found no place for."""

@@ -105,8 +105,10 @@ class Packer:
 
     def see(self, card: Card) -> None:
         """Take note of a card as it is now."""
-        self.changes += 1
         deck = self._decks.get(card.name)
+        if deck is not None and deck.card == card:
+            return
+        self.changes += 1
         if deck is None:
             self._decks[card.name] = Deck(card, cap=self._caps.get(card.name))
         else:

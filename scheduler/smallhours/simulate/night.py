@@ -22,6 +22,8 @@ from smallhours.core.trial import AttemptKey, Role
 from smallhours.simulate.cards import UNWIND_S, Ending, Outcome, Span
 from smallhours.simulate.workload import TrialSpec, Workload
 
+#: Nothing goes by the clock but how long a trial has waited for room.
+_TICK_S: Final = 10.0
 #: Steps of the simulated backend scatter evenly within a band as wide as a bell is.
 _EVEN: Final = math.sqrt(3.0)
 #: When the night begins, for what goes by the clock: 2027-01-04, a Monday.
@@ -51,6 +53,7 @@ class CoreRun:
         self.simulation = Simulation(
             self._machine, backend, history=self._history(), began=_BEGAN, stay=True
         )
+        self.simulation.tick_s = _TICK_S
         for at in sorted({t.arrival_s for t in workload.trials if t.arrival_s > 0.0}):
             timeline.after(at, self._arrivals(at))
 
@@ -83,7 +86,7 @@ class CoreRun:
             goal=Goal.MINIMIZE,
             space=(Dimension(name="unused", kind="float", low=0.0, high=1.0),),
             baseline=dict(all_[0].params) if all_ else {},
-            trials=max(1, len(come)),
+            trials=len(come),
             steps=max((trial.steps for trial in all_), default=1),
             stopping=Stopping(rule="none"),
             retries=0,
@@ -91,20 +94,22 @@ class CoreRun:
         )
 
     def _history(self) -> list[Recorded]:
-        facts: list[Recorded] = []
-        for name, number in self._studies.items():
-            added = f.StudyAdded(
-                study=number,
-                spec=self._spec(name, 0.0),
-                snapshot="simulated",
-                digest="simulated",
-                source=f"/simulated/{name}.py",
-                module=name,
-                cwd="/simulated",
-            )
-            facts.append((0.0, added))
-        facts += [(0.0, self._created(t)) for t in self._workload.trials if t.arrival_s <= 0.0]
-        return facts
+        come = [trial for trial in self._workload.trials if trial.arrival_s <= 0.0]
+        facts: list[Recorded] = [
+            (0.0, self._added(name, 0.0)) for name in dict.fromkeys(trial.study for trial in come)
+        ]
+        return facts + [(0.0, self._created(trial)) for trial in come]
+
+    def _added(self, name: str, at: float) -> f.StudyAdded:
+        return f.StudyAdded(
+            study=self._studies[name],
+            spec=self._spec(name, at),
+            snapshot="simulated",
+            digest="simulated",
+            source=f"/simulated/{name}.py",
+            module=name,
+            cwd="/simulated",
+        )
 
     def _created(self, trial: TrialSpec) -> f.TrialCreated:
         study, number = self._numbers[trial.name]
@@ -124,9 +129,11 @@ class CoreRun:
                 self._machine.state,
                 [t for t in self._workload.trials if t.arrival_s == at],
             )
-            for name in {trial.study for trial in new}:
-                fact = f.StudyAmended(study=self._studies[name], spec=self._spec(name, at))
-                state.apply(fact, at)
+            for name in dict.fromkeys(trial.study for trial in new):
+                number, spec = self._studies[name], self._spec(name, at)
+                known = number in state.studies
+                amended = f.StudyAmended(study=number, spec=spec)
+                state.apply(amended if known else self._added(name, at), at)
             for trial in new:
                 state.apply(self._created(trial), at)
             self.simulation.feed(e.Tick(at=at, wall=self.simulation.wall))
