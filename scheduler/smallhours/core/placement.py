@@ -376,6 +376,7 @@ class Placement:
             closed=seen.closed is not None,
             places=self._cpu_places if cpu else seen.places,
             sure=1.0 if cpu else 0.0,
+            tells_busy=not cpu and seen.utilisation is not None,
         )
 
     def _look_at(self, key: AttemptKey, watched: _Watched) -> None:

@@ -32,6 +32,8 @@ class Card:
     speed: float = 1.0
     #: The most trials at a time; None: as many as pay.
     places: int | None = None
+    #: It says how busy it is: a trial is watched until that was heard while it was alone.
+    tells_busy: bool = False
     #: Trials that together ask for no more compute are known not to hurt each other.
     sure: float = 0.0
 

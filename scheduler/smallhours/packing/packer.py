@@ -163,7 +163,7 @@ class Packer:
             self.know.measured(runner)
             self.changes += 1
         self._time(deck, key, runner, at)
-        if runner.probe and is_over(runner, at):
+        if runner.probe and is_over(runner, deck.card, at):
             self._probed(runner)
             runner.probe = False
             self.changes += 1
@@ -306,7 +306,7 @@ class Packer:
 
     def _time(self, deck: Deck, key: str, runner: Runner, at: float) -> None:
         """Learn from a trial's pace once it has been heard often enough beside what is there."""
-        over = runner.probe and is_over(runner, at)
+        over = runner.probe and is_over(runner, deck.card, at)
         pace = deck.guard.pace(key, least=1) if over else deck.guard.just_timed(key)
         if pace is None:
             return

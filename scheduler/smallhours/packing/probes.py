@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from smallhours.packing.cards import Deck, Runner, Wish, total_compute
+from smallhours.packing.cards import Card, Deck, Runner, Wish, total_compute
 from smallhours.packing.knowledge import Knowledge
 
 #: A probe ends after so many reports, or after fewer where these take long.
@@ -35,9 +35,10 @@ def quiet(deck: Deck, know: Knowledge) -> bool:
     return most_free and total_compute(know.demand(r.wish) for r in runners) <= _QUIET
 
 
-def is_over(runner: Runner, at: float) -> bool:
-    """Whether a probe was watched long enough."""
-    if runner.reports >= PROBE_REPORTS:
-        return True
+def is_over(runner: Runner, card: Card, at: float) -> bool:
+    """Whether a probe on a card was watched long enough."""
     begun = at if runner.launched_at is None else runner.launched_at
-    return runner.reports >= _PROBE_LEAST and at - begun >= _PROBE_S
+    if runner.reports >= _PROBE_LEAST and at - begun >= _PROBE_S:
+        return True
+    heard = runner.busy is not None or not card.tells_busy
+    return runner.reports >= PROBE_REPORTS and heard

@@ -22,8 +22,8 @@ from smallhours.core.trial import AttemptKey, Role
 from smallhours.simulate.cards import UNWIND_S, Ending, Outcome, Span
 from smallhours.simulate.workload import TrialSpec, Workload
 
-#: Nothing goes by the clock but how long a trial has waited for room.
-_TICK_S: Final = 10.0
+#: The devices are looked at so often.
+_TICK_S: Final = 2.0
 #: Steps of the simulated backend scatter evenly within a band as wide as a bell is.
 _EVEN: Final = math.sqrt(3.0)
 #: When the night begins, for what goes by the clock: 2027-01-04, a Monday.
