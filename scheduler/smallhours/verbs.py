@@ -285,6 +285,14 @@ VERBS: Final[tuple[Verb, ...]] = (
         "prints",
     ),
     Verb(
+        "forecast",
+        "look",
+        "simulate the queue: when each study will be done, how sure that is, what runs where",
+        "forecast:forecast",
+        (),
+        "prints",
+    ),
+    Verb(
         "simulate",
         "look",
         "run a described workload on simulated devices: when it is done, what runs where",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TextIO
 
+from smallhours import rules
 from smallhours.commands import documents
 from smallhours.paths import Home
 from smallhours.progress import working
@@ -31,7 +32,8 @@ def simulate(_home: Home, *, path: Path, tries: int | None, as_json: bool, out: 
     """
     workload = read(path)
     with working("simulating", quiet=as_json):
-        result = run(workload) if tries is None else run(workload, tries)
+        more = {} if tries is None else {"tries": tries}
+        result = run(workload, rules.make, **more)
     if as_json:
         documents.write(out, result.as_json())
     else:
