@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from statistics import median
 from typing import Any, Final, TextIO
 
+from smallhours import inbox, requests
 from smallhours import settings as settings_file
 from smallhours.backends.places import ON_A_GPU, Places
 from smallhours.clock import SystemClock
 from smallhours.commands import documents
-from smallhours.core.events import WallTime
+from smallhours.core.events import Event, ShutdownRequested, WallTime
 from smallhours.core.seen import DeviceSeen
 from smallhours.devices import seen
 from smallhours.devices.base import CPU
@@ -48,15 +50,12 @@ def forecast(home: Home, *, as_json: bool, out: TextIO) -> int:
     """
     if not home.ledger.exists():
         raise UsageError("no study has been run yet: there is nothing to forecast")
-    start = _tonight(home)
-    unknown = tonight.unknown(start)
-    outlooks: list[Outlook] = []
+    start = tonight_of(home)
     began = time.monotonic()
-    names = {study.id: study.label for study in tonight.open_studies(start)}
     with working("simulating the queue", quiet=as_json):
-        while (
-            names and len(outlooks) < _RUNS and (not outlooks or time.monotonic() - began < _TIME_S)
-        ):
+        outlooks = [tonight.run(start, 0)]
+        names, unknown = outlooks[0].names, outlooks[0].unknown
+        while names and len(outlooks) < _RUNS and time.monotonic() - began < _TIME_S:
             outlooks.append(tonight.run(start, len(outlooks)))
     if as_json:
         documents.write(out, _document(start, names, unknown, outlooks))
@@ -65,7 +64,8 @@ def forecast(home: Home, *, as_json: bool, out: TextIO) -> int:
     return 0
 
 
-def _tonight(home: Home) -> Tonight:
+def tonight_of(home: Home) -> Tonight:
+    """Return what is known of the queue now, requests that lie in the inbox included."""
     db = open_to_read(home.ledger)
     try:
         check_version(db, home.ledger)
@@ -86,7 +86,18 @@ def _tonight(home: Home) -> Tonight:
         settings=wishes.core(),
         slots=wishes.slots,
         places=places.cpu,
+        requests=list(_requests(home)),
     )
+
+
+def _requests(home: Home) -> Iterator[Event]:
+    for request in inbox.pending(home):
+        try:
+            event = requests.event_of(request, 0.0)
+        except ValueError:
+            continue  # the engine will refuse it
+        if not isinstance(event, ShutdownRequested):
+            yield event
 
 
 def _devices() -> tuple[DeviceSeen, ...]:
@@ -117,7 +128,7 @@ def _range(ends: list[float], runs: int) -> tuple[float, float, float] | None:
 
 
 def _document(
-    start: Tonight, names: dict[int, str], unknown: list[int], outlooks: list[Outlook]
+    start: Tonight, names: dict[int, str], unknown: Collection[int], outlooks: list[Outlook]
 ) -> dict[str, Any]:
     studies = []
     for study, name in names.items():
@@ -151,7 +162,7 @@ def _print(
     page: Page,
     start: Tonight,
     names: dict[int, str],
-    unknown: list[int],
+    unknown: Collection[int],
     outlooks: list[Outlook],
 ) -> None:
     now = start.now.unix

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from smallhours.backends.cards import SimulatedDevice, SimulatedDevices
@@ -24,7 +24,6 @@ from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core.machine import Machine
 from smallhours.core.model import Study
-from smallhours.core.queue import has_work
 from smallhours.core.seen import DeviceSeen
 from smallhours.core.settings import Settings
 from smallhours.core.spec import Params, StudySpec
@@ -55,29 +54,23 @@ class Tonight:
     #: Fixed number of trials at a time on the CPU; None: as many as pay, up to `places`.
     slots: int | None
     places: int
+    #: What lies in the inbox, in order: it is carried out first.
+    requests: Sequence[e.Event] = ()
 
 
 @dataclass(slots=True)
 class Outlook:
     """What came of one simulated run of the queue."""
 
+    #: The studies that are not over now, by id.
+    names: dict[int, str]
+    #: Those of which nothing has shown how long a step takes.
+    unknown: frozenset[int]
     #: By study id: seconds from now until it is done; absent: it isn't within the horizon.
     done_s: dict[int, float]
     spans: list[Span]
     #: By name of a trial in `spans`: its study.
     study_of: dict[str, int]
-
-
-def unknown(tonight: Tonight) -> list[int]:
-    """Return the open studies of which nothing has shown how long a step takes."""
-    state = _state(tonight)
-    return [s.id for s in state.studies.values() if s.active and has_work(s, 0.0) and not _pace(s)]
-
-
-def open_studies(tonight: Tonight) -> list[Study]:
-    """Return the studies that are not over."""
-    studies = _state(tonight).studies.values()
-    return [study for study in studies if not (study.ended or study.retired)]
 
 
 def run(tonight: Tonight, seed: int) -> Outlook:
@@ -89,6 +82,7 @@ def run(tonight: Tonight, seed: int) -> Outlook:
 class _Night:
     def __init__(self, tonight: Tonight, seed: int) -> None:
         self._seed = seed
+        self._names: dict[int, str] = {}
         #: As it was: what trials are drawn from.
         self._before = _state(tonight)
         history, disk = _saved(tonight.history, self._before)
@@ -117,10 +111,16 @@ class _Night:
             stay=True,
         )
         self._simulation.tick_s = _TICK_S
-        settings = tonight.settings
-        timeline.after(
-            0.0, lambda: self._simulation.feed(e.SettingsRead(at=0.0, settings=settings))
-        )
+        self._first = [e.SettingsRead(at=0.0, settings=tonight.settings), *tonight.requests]
+        timeline.after(0.0, self._tell)
+
+    def _tell(self) -> None:
+        """Tell the machine what it must know, and what it was asked, before anything starts."""
+        for event in self._first:
+            self._simulation.feed(replace(event, at=0.0))
+        for study in self._machine.state.studies.values():
+            if not (study.ended or study.retired):
+                self._names[study.id] = study.label
 
     def go(self) -> Outlook:
         """Run until the queue is dry, or nothing more happens."""
@@ -133,7 +133,11 @@ class _Night:
         return self._outlook()
 
     def _goes_on(self, study: Study) -> bool:
-        return bool(study.living) or (study.active and bool(_pace(study)))
+        return bool(study.living) or (study.active and self._knows(study.id))
+
+    def _knows(self, study: int) -> bool:
+        before = self._before.studies.get(study)
+        return before is not None and bool(_pace(before))
 
     def _script(self, order: a.Start) -> Script:
         key = order.key
@@ -162,7 +166,8 @@ class _Night:
         )
 
     def _outlook(self) -> Outlook:
-        found = Outlook({}, [], {})
+        nameless = (study for study in self._names if not self._knows(study))
+        found = Outlook(self._names, frozenset(nameless), {}, [], {})
         began: dict[AttemptKey, tuple[float, str]] = {}
         for at, fact in self._simulation.facts:
             match fact:
