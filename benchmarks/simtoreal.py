@@ -29,7 +29,8 @@ from smallhours import Float, Int, Study
 
 study = Study("{name}", metric="loss", goal="minimize",
               space={{"x": Float(0, 1), "work": Int(1, 3)}}, baseline={{"x": 0.5, "work": 2}},
-              trials=int(os.environ["TRIALS"]), steps={steps}, stopping="median", sampler="random", seed={seed})
+              trials=int(os.environ["TRIALS"]),
+              steps={steps}, stopping="median", sampler="random", seed={seed})
 
 @study.train
 def train(trial):

@@ -13,7 +13,7 @@ from smallhours import settings as settings_file
 from smallhours.backends.places import ON_A_GPU, Places
 from smallhours.clock import SystemClock
 from smallhours.commands import documents
-from smallhours.core.events import Event, ShutdownRequested, WallTime
+from smallhours.core.events import Event, ShutdownRequested, StudySubmitted, WallTime
 from smallhours.core.seen import DeviceSeen
 from smallhours.devices import seen
 from smallhours.devices.base import CPU
@@ -66,10 +66,13 @@ def forecast(home: Home, *, as_json: bool, out: TextIO) -> int:
 
 def tonight_of(home: Home) -> Tonight:
     """Return what is known of the queue now, requests that lie in the inbox included."""
+    asked = list(_requests(home))
+    again = [event.spec.name for event in asked if isinstance(event, StudySubmitted)]
     db = open_to_read(home.ledger)
     try:
         check_version(db, home.ledger)
-        entries = list(parts.read_without(db, parts.closed(db), ()))
+        left_out = parts.closed(db) - parts.named(db, again)
+        entries = list(parts.read_without(db, left_out, ()))
     finally:
         db.close()
     wishes = settings_file.read()
@@ -86,7 +89,7 @@ def tonight_of(home: Home) -> Tonight:
         settings=wishes.core(),
         slots=wishes.slots,
         places=places.cpu,
-        requests=list(_requests(home)),
+        requests=asked,
     )
 
 

@@ -208,7 +208,8 @@ def resume(home: Home, name: str | None = None, *, devices: str | None = None) -
         heads = [head for head in heads if head.id == chosen]
     held = [head for head in heads if head.held]
     wanted = [head.id for head in heads if not head.over]
-    if not wanted:
+    added = name is None and any(request.verb == "add" for request in inbox.pending(home))
+    if not wanted and not added:
         what = f"{name} is done" if name else "nothing is left to do"
         print(f"{what}; `smallhours show` lists what there is")
         return 0
@@ -219,6 +220,8 @@ def resume(home: Home, name: str | None = None, *, devices: str | None = None) -
         print(clean(text), flush=True)
     else:
         engine.wait_until_read()
+    if added:
+        wanted = [head.id for head in asking.heads(home) if not head.over]
     return watch(home, wanted, engine)
 
 
