@@ -69,6 +69,7 @@ class Night:
                 directory="/tmp/s",
                 backend="test",
                 before=before,
+                rules=rules.versions(),
             )
         )
         return out + self.tell(e.BackendReady(at=self.now, device="cpu", slots=self.slots))

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from smallhours import rules
 from smallhours.hints import did_you_mean, expected
-from smallhours.study import STOPPING
+from smallhours.stopping import (
+    NAMES,
+    After,
+    AllOf,
+    AnyOf,
+    Patience,
+    Threshold,
+    Wilcoxon,
+    as_data,
+)
 
 
 def test_the_rules_that_a_study_may_name_are_the_rules_there_are() -> None:
-    assert set(STOPPING) == rules.RULES
+    made = {as_data(name, steps=100)["rule"] for name in NAMES}
+    assert made == set(NAMES)
+    written = (
+        After(9, "asha"), AllOf("asha", "median"), AnyOf("asha", "median"), Patience(),
+        Threshold(0.5), Wilcoxon(),
+    )  # fmt: skip
+    made |= {as_data(rule, steps=100)["rule"] for rule in written}
+    assert made == rules.RULES
 
 
 def test_a_near_word_is_offered_and_a_far_one_is_not() -> None:
