@@ -25,7 +25,6 @@ _LEADER_SHARE = 0.2
 _LEADER_SCATTER = 4.0
 #: What a forecast grants a trial for its own scatter, at full caution.
 _GRANTED_SCATTER = 4.0
-_BEHIND = 0.0
 #: A level so many times the scatter below the best one it had is a fall: half of that is granted.
 _FALL = 3.0
 #: A rise slows down where it is less than this share of the one a window before.
@@ -154,7 +153,7 @@ class ExtrapolateRule:
             return None
         abreast = leader.run.level_at(step / self._steps * leader.length)
         abreast += max(0.0, 1 - self._caution) * (leader.has - abreast)
-        if outlook.now >= abreast - _BEHIND * self._caution * math.hypot(outlook.scatter, noise):
+        if outlook.now >= abreast:
             return None
         field = self._field[step]
         rank = len(field) - bisect_left(field, (run.levels[-1], trial))
