@@ -41,6 +41,8 @@ class EngineStarted:
     backend: str
     #: How the session before ended, as far as the supervisor saw; empty: not known.
     before: str = ""
+    #: The versions of the stopping rules, by name; None: nobody will ask.
+    rules: dict[str, int] | None = None
     #: None: nothing depends on it.
     wall: WallTime | None = None
     #: Wait for more to do instead of leaving when the queue is dry.

@@ -32,6 +32,8 @@ class SessionStarted(_Fact, frozen=True, kw_only=True, tag="session_started"):
     backend: str
     #: How the session before ended, as far as the supervisor saw; empty: not known.
     before: str = ""
+    #: The versions of the stopping rules that decide in it; None: not recorded.
+    rules: dict[str, int] | None = None
 
 
 class SessionEnded(_Fact, frozen=True, kw_only=True, tag="session_ended"):

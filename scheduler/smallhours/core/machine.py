@@ -165,6 +165,7 @@ class Machine:
                 directory=event.directory,
                 backend=event.backend,
                 before=event.before,
+                rules=event.rules,
             ),
             event.at,
         )

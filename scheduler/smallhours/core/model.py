@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 from smallhours.core import facts as f
 from smallhours.core.footprint import Footprint
 from smallhours.core.hours import Window, parse
-from smallhours.core.reasons import Crash, Failure, Hung, Reason
+from smallhours.core.reasons import Completed, Crash, Failure, Hung, Reason
 from smallhours.core.rule import Rule
 from smallhours.core.spec import Dimension, Params, Priority, ScoreKind, StoredNumber, StudySpec
 from smallhours.core.trial import MOVES, AttemptKey, Role, TrialState
@@ -242,6 +243,24 @@ class Study:
         """Return the seconds that its attempts took up to now, those that live included."""
         lives = (self.trials[number].live for number in self.living)
         return self.seconds + sum(at - live.started_at for live in lives if live is not None)
+
+    def seed_sd(self) -> float | None:
+        """Return the standard deviation of scores between seeds, pooled over configurations.
+
+        It is of confirmations only: a trial that was confirmed because it won was lucky, too.
+        None: no configuration has two of them that completed.
+        """
+        fresh: dict[int, list[float]] = {}
+        for trial in self.trials.values():
+            if trial.of is not None and isinstance(trial.reason, Completed):
+                score = trial.score(self.spec)
+                if score is not None:
+                    fresh.setdefault(trial.of, []).append(score)
+        known = [scores for scores in fresh.values() if len(scores) > 1]
+        if not known:
+            return None
+        squares = sum(statistics.variance(scores) * (len(scores) - 1) for scores in known)
+        return math.sqrt(squares / sum(len(scores) - 1 for scores in known))
 
     def name_of(self, trial: int) -> str:
         """Return a trial's name as people type it."""

@@ -82,7 +82,7 @@ class Dimension(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Stopping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which rule stops hopeless trials, with its parameters."""
 
-    rule: str = "median"
+    rule: str = "extrapolate"
     options: dict[str, float] = {}
     #: The rules that this one is made of; empty: it is none of others.
     parts: tuple[Stopping, ...] = ()

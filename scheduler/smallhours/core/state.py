@@ -278,6 +278,9 @@ class State:
         else:
             study.refused = 0
         if trial.role is Role.CONFIRMATION:
+            sd = study.seed_sd()
+            if sd is not None:
+                study.rule.observe_noise(sd)
             return
         study.rule.close(trial.number, trial.curve, completed=completed)
         score = trial.score(study.spec)
