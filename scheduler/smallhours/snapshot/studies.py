@@ -24,7 +24,7 @@ _SAVING = ("rung_cut", "rule_cut")
 _HEADS = (
     "SELECT at, body FROM event WHERE kind IN ('study_added', 'study_amended', 'study_retired',"
     " 'study_ended', 'study_halted', 'study_paused', 'study_released', 'study_moved',"
-    " 'study_archived', 'study_removed') AND seq <= ? ORDER BY seq"
+    " 'study_archived', 'study_removed', 'search_ended') AND seq <= ? ORDER BY seq"
 )
 # Numbers are given out in order, but a trial is created when its parameters are known.
 _COUNTED = (
@@ -74,6 +74,7 @@ class Head(msgspec.Struct):
     #: Its place in the queue.
     place: Place
     retired: bool = False
+    search_ended: f.SearchEnded | None = None
     ended: f.StudyEnded | None = None
     ended_at: float | None = None
     halted: f.StudyHalted | None = None
@@ -161,9 +162,12 @@ def heads(source: Source) -> dict[int, Head]:
                 head = found[fact.study]
                 head.take(fact.spec)
                 head.ended, head.ended_at, head.archived = None, None, False
+                head.search_ended = None
                 head.fewest_trials = min(head.fewest_trials, fact.spec.trials)
             case f.StudyRetired() as fact:
                 found[fact.study].retired = True
+            case f.SearchEnded() as fact:
+                found[fact.study].search_ended = fact
             case f.StudyEnded() as fact:
                 found[fact.study].ended, found[fact.study].ended_at = fact, at
             case f.StudyHalted() as fact:
@@ -253,6 +257,8 @@ class _Tally:
             source=head.source,
             state=self._state(),
             outcome=head.ended.outcome if head.ended else None,
+            search_ended=head.search_ended.sentence if head.search_ended else "",
+            evidence=head.search_ended.evidence if head.search_ended else None,
             halted=head.halted.sentence if head.halted else "",
             paused_by=head.paused.by if head.paused else "",
             archived=head.archived,
