@@ -9,7 +9,6 @@ from smallhours import text
 from smallhours.commands.plans import Plans, in_order, open_ledger, requests, waiting_in_brief
 from smallhours.commands.show_study import OUTCOMES
 from smallhours.core.failures import KINDS, Kind
-from smallhours.core.waiting import Why
 from smallhours.paths import Home
 from smallhours.snapshot import Snapshot, StudyView
 from smallhours.snapshot.compare import against_baseline
@@ -48,7 +47,7 @@ def ls(home: Home, *, everything: bool = False, as_json: bool, out: TextIO) -> i
     Each study has id, name, state (running, waiting, paused, halted, done, exhausted, found enough,
     cancelled, out of time, retired, archived, removed), code_failures and unworkable (trials that
     failed by a mistake in the code, and configurations that can't work), known_mistakes (trials
-    that wait as such; null: nobody knows), halted and paused_by (null or text), why and since (why
+    that wait as such), halted and paused_by (null or text), why and since (why
     its next trial waits; null: it doesn't, or nobody knows), running (trials), searched, trials,
     confirmed, confirmations, best and baseline (scores), metric, goal, priority, weight, hours,
     place, done_at, in_time, trials_in_time. Times are Unix seconds; what is not known is null.
@@ -100,17 +99,12 @@ def ended_as(view: StudyView, kind: Kind) -> int:
     return sum(len(trials) for reason, trials in view.reasons.items() if KINDS[reason] is kind)
 
 
-def _held(plans: Plans, view: StudyView) -> int:
-    """Return how many trials wait as known mistakes, as far as the engine has said."""
-    return sum(item.why is Why.KNOWN_MISTAKE for item in plans.waiting(view.id))
-
-
-def _failures(plans: Plans, view: StudyView) -> str:
+def _failures(view: StudyView) -> str:
     """Return how many trials failed and for which kind of reason; empty: none did."""
     counts = (
         (ended_as(view, Kind.CODE), "failed by a mistake in the code"),
         (ended_as(view, Kind.IDEA), "can't work as configured"),
-        (_held(plans, view), "wait as known mistakes"),
+        (len(view.held), "wait as known mistakes"),
     )
     said = [f"{number_} {what}" for number_, what in counts if number_]
     return f"{view.name}: {', '.join(said)} (`why {view.name}`)" if said else ""
@@ -140,7 +134,7 @@ def _document(plans: Plans, view: StudyView) -> dict[str, Any]:
         "since": waits[1] if waits else None,
         "code_failures": ended_as(view, Kind.CODE),
         "unworkable": ended_as(view, Kind.IDEA),
-        "known_mistakes": _held(plans, view) if plans.status else None,
+        "known_mistakes": len(view.held),
         "running": len(view.running_since),
         "searched": view.ended,
         "trials": view.spec.trials,
@@ -231,7 +225,7 @@ class _Listing:
         noted = [view for view in views if details[view.id] and not wide]
         for view in noted:
             page.paragraph(f"{view.name} {details[view.id]}", hang=2)
-        failed = [said for view in views if (said := _failures(self._plans, view))]
+        failed = [said for view in views if (said := _failures(view))]
         for said in failed:
             page.paragraph(said, hang=2)
         if noted or failed:

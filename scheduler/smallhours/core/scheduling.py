@@ -265,11 +265,12 @@ class Scheduler:
         """Say what a study waits for that has nothing left but known mistakes."""
         held = [study.name_of(number) for number in study.held]
         names = ", ".join(held[:3]) + (f" and {len(held) - 3} more" if len(held) > 3 else "")
-        sentence = (
-            f"all else is done, and {names} wait{'s' if len(held) == 1 else ''} as known mistakes:"
-            f" {study.label} goes on if you run them (`smallhours resume {study.label}`) or drop"
-            " them (`smallhours cancel TRIAL`)"
+        which = (
+            "1 trial waits as a known mistake"
+            if len(held) == 1
+            else (f"{len(held)} trials wait as known mistakes")
         )
+        sentence = f"all else is done, and {which} ({names}): run them, or `cancel` each of them"
         self._desk.halt(study, "known_mistakes", sentence, self._night.at)
 
     def _end_study(self, study: Study) -> None:

@@ -41,6 +41,10 @@ _ENDED = (
     "SELECT seq, trial, attempt, reason, score FROM event"
     " WHERE kind = 'attempt_ended' AND study = ? AND seq <= ?"
 )
+_HELD = (
+    "SELECT kind, trial FROM event WHERE kind IN ('trial_held', 'trial_released') AND study = ?"
+    " AND seq <= ? ORDER BY seq"
+)
 BODY = "SELECT body FROM event WHERE seq = ?"
 _FIRST_START = "SELECT min(at) FROM event WHERE kind = 'attempt_started' AND study = ? AND seq <= ?"
 _UNENDED = (
@@ -271,6 +275,7 @@ class _Tally:
             states={state: self._states[state] for state in TrialState if self._states[state]},
             reasons={reason: tuple(numbers) for reason, numbers in reasons.items()},
             open=self._open,
+            held=self._held(),
             ranking=ranking,
             ended=over - confirmed,
             confirmed=confirmed,
@@ -307,6 +312,16 @@ class _Tally:
             for number, end in self._ends.items()
             if number not in self._unended and (end.reason in _OVER or self._says_over(end.seq))
         }
+
+    def _held(self) -> tuple[int, ...]:
+        """Return the trials that wait as known mistakes."""
+        held: dict[int, None] = {}
+        for kind, trial in self._source.rows(_HELD, self._head.id, self._source.upto):
+            if kind == "trial_held" and trial not in self._over:
+                held[trial] = None
+            else:
+                held.pop(trial, None)
+        return tuple(held)
 
     def _says_over(self, seq: int) -> bool:
         return END_BODY.decode(self._source.rows(BODY, seq)[0][0]).then == "over"

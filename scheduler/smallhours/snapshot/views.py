@@ -109,6 +109,8 @@ class StudyView(msgspec.Struct, frozen=True, kw_only=True):
     reasons: dict[str, tuple[int, ...]]
     #: Numbers of the trials that are not over.
     open: tuple[int, ...]
+    #: Those of them that wait as known mistakes.
+    held: tuple[int, ...]
     #: Trials with a living attempt, with the time it started.
     running_since: dict[int, float]
     #: Numbers of completed trials, best first, without confirmations.
