@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+
+import msgspec
 import pytest
 
 from fakes.core import Night, check_invariants, make_spec
+from smallhours import rules
 from smallhours.core import actions as a
 from smallhours.core import classify, enough
 from smallhours.core import events as e
@@ -15,6 +19,8 @@ from smallhours.core.failures import KINDS
 from smallhours.core.reasons import TAGS
 from smallhours.core.spec import Dimension, Stopping
 from smallhours.core.waiting import Why
+from smallhours.ledger import checks
+from smallhours.ledger.store import Ledger
 
 
 @pytest.fixture
@@ -315,3 +321,20 @@ class TestEnough:
             losses = [0.49 - n / 200 + (-1) ** step * 0.05 for step in range(8)]
             night.whole_trial(night.key(1, number), losses)
         assert study.search_ended is None
+
+    @pytest.mark.parametrize("tampered", [False, True])
+    def test_verify_derives_the_end_of_the_search_again(self, night, tmp_path, tampered):
+        self.noisy(night)
+        ledger = Ledger(tmp_path / "ledger.db", tmp_path / "engine.lock", reserve=False)
+        for second, fact in enumerate(night.facts):
+            told = fact
+            if tampered and isinstance(fact, f.SearchEnded):
+                evidence = msgspec.structs.replace(fact.evidence, noise=2 * fact.evidence.noise)
+                told = msgspec.structs.replace(fact, evidence=evidence)
+            ledger.append(told, at=float(second), mono=float(second))
+        ledger.close()
+        db = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+        report = checks.check(db, rules.make, running=True)
+        db.close()
+        assert report.good is not tampered
+        assert report.stops == (0 if tampered else 1)
