@@ -68,6 +68,8 @@ class Study(Keys):
         stopping: The rule that stops hopeless trials.
         sampler: What proposes configurations: a name, or a dict with ``name`` and its options.
         seed: Seed of everything that is random.
+        enough: Whether the search ends once the trials that are left could be expected to gain
+            little beside what another seed changes; fewer than 100 trials all run.
         confirm: On how many fresh seeds baseline and winner are repeated at the end.
         hang_s: Seconds without a report before a trial counts as hung; None: 10 times its usual
             gap, at least 300 s.
@@ -110,6 +112,7 @@ class Study(Keys):
         stopping: StoppingRule = "extrapolate",
         sampler: SamplerName | Mapping[str, Any] = "tpe",
         seed: int = 0,
+        enough: bool = True,
         confirm: int = 0,
         hang_s: float | None = None,
         checkpoint_every_s: float = 30.0,
@@ -145,6 +148,7 @@ class Study(Keys):
             "stopping": self._stopping(stopping, steps),
             "sampler": self._sampler(sampler, dimensions, trials),
             "seed": self._whole("seed", seed, 0),
+            "enough": self._flag("enough", enough),
             "confirm": self._whole("confirm", confirm, 0),
             "hang_s": self._seconds("hang_s", hang_s),
             "checkpoint_every_s": self._interval("checkpoint_every_s", checkpoint_every_s),

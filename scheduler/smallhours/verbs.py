@@ -172,6 +172,13 @@ VERBS: Final[tuple[Verb, ...]] = (
         (arg("target", metavar="TRIAL|STUDY", names="studies or trials"),),
     ),
     Verb(
+        "release",
+        "queue",
+        "run what waits as a known mistake: a trial, or all of a study",
+        "release:release",
+        (arg("target", metavar="TRIAL|STUDY", names="studies or trials"),),
+    ),
+    Verb(
         "yield",
         "queue",
         "give the machine back at once, for a while",

@@ -173,7 +173,9 @@ def check_invariants(night: Night) -> None:
             assert (trial.live is not None) == (
                 trial.state in (TrialState.STARTING, TrialState.RUNNING, TrialState.STOPPING)
             )
-            assert (trial.number in study.waiting) == (trial.state is TrialState.QUEUED)
+            waits = trial.number in study.waiting or trial.number in study.held
+            assert waits == (trial.state is TrialState.QUEUED)
+            assert not (trial.number in study.waiting and trial.number in study.held)
         if study.trials:
             assert study.trials[0].role == "baseline"
     for action in night.actions:

@@ -244,7 +244,7 @@ def test_why_a_study_counts_its_reasons_in_groups(night: Recording) -> None:
     assert said.startswith("wine is running: 4 of 6 trials are over; 1 running and 1 waiting.\n")
     assert "\n2 finished\n  2  ran to the end  wine/0 and wine/1\n" in said
     assert "\n1 stopped by a rule or a limit\n  1  stopped by the rule  wine/2\n" in said
-    assert "\n1 failed in the study's code\n  1  raised an exception  wine/3\n" in said
+    assert "\n1 failed by a mistake in the code\n  1  raised an exception  wine/3\n" in said
 
 
 @pytest.mark.parametrize(
@@ -366,8 +366,9 @@ def test_json_of_why_has_the_documented_keys(night: Recording) -> None:
     study = document(night, read.why, "wine")
     assert set(study) == {
         "study", "state", "outcome", "halted", "paragraphs", "groups", "failures",
+        "mistakes",
     }  # fmt: skip
-    assert [group["trials"] for group in study["groups"]] == [2, 1, 1, 0, 0, 0]
+    assert [group["trials"] for group in study["groups"]] == [2, 1, 1, 0, 0, 0, 0, 0]
     assert study["failures"][0]["trials"] == ["wine/3"]
 
 

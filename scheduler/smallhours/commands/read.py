@@ -71,7 +71,9 @@ def why(
     that failed at the same place), attempts (number, last_step, seconds, then, reason).
 
     JSON of a study: study, state, outcome, halted, paragraphs, groups (group, trials, reasons: each
-    reason, trials, names) and failures (type, message, where, fingerprint, trials: names).
+    reason, trials, names), failures (type, message, where, fingerprint, trials: names) and
+    mistakes: failures by cause (kind, cause, trials, others, boundary: the split that sets them
+    apart, or null, words).
 
     Returns:
         The exit code.

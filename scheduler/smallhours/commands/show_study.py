@@ -26,10 +26,21 @@ _KINDS: dict[str, text.Kind] = {
     "done": "done",
     "cancelled": "stopped",
     "budget": "stopped",
+    "exhausted": "done",
+    "enough": "done",
+}
+#: How a study ended, in a word or two.
+OUTCOMES = {
+    "done": "done",
+    "cancelled": "cancelled",
+    "budget": "out of time",
+    "exhausted": "exhausted",
+    "enough": "found enough",
 }
 _WAITING = {
     "place": "for a free place",
     "alone": "to run alone: it ran out of memory beside others",
+    "known_mistake": "as a known mistake, until `release` or `cancel`",
     "study_halted": "because its study is halted",
     "study_over": "in vain: its study is over",
     "engine_down": "for the engine: `smallhours resume`",
@@ -48,7 +59,7 @@ def state_words(study: StudyView) -> str:
     """Return a study's state in a word or two."""
     if study.outcome is None:
         return study.state
-    return {"done": "done", "cancelled": "cancelled", "budget": "out of time"}[study.outcome]
+    return OUTCOMES[study.outcome]
 
 
 def overview(snapshot: Snapshot, *, as_json: bool, out: TextIO) -> None:
@@ -146,6 +157,7 @@ def _facts(view: StudyView, effort: Effort) -> list[tuple[str, str]]:
         ("trials", _progress(view)),
         ("steps", steps),
         ("time", _time(view, effort)),
+        ("search ended", view.search_ended),
         ("halted", view.halted and f"{view.halted} (`smallhours resume` releases it)"),
         ("file", view.source),
     ]

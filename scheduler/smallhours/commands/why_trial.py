@@ -9,7 +9,9 @@ from typing import TextIO
 from smallhours import text
 from smallhours.commands.plans import Plans
 from smallhours.commands.show_study import waiting_words
-from smallhours.core.reasons import Completed, Failure
+from smallhours.core import regions
+from smallhours.core.failures import KINDS, Kind
+from smallhours.core.reasons import Completed, Failure, tag
 from smallhours.core.spec import Goal
 from smallhours.core.trial import Role, TrialState
 from smallhours.explain import About, evidence, in_brief, packing, sentences
@@ -18,6 +20,11 @@ from smallhours.paths import Home
 from smallhours.snapshot import Rivals, Snapshot, StudyView, TrialView
 from smallhours.text import Page, Toned, count, duration, number
 
+#: What is said first of a failure.
+_FIRST = {
+    Kind.CODE: "This looks like a mistake in the code, not in the idea",
+    Kind.IDEA: "This looks like a mistake in the idea, not in the code",
+}
 #: The rule that stops nothing.
 _NO_RULE = "none"
 
@@ -80,6 +87,8 @@ def paragraphs(
         said = sentences(trial.reason, about(study, trial, alike, plates))
         if isinstance(trial.reason, Completed):
             said = f"{said} {_kept(snapshot, study, trial)}".rstrip()
+        elif KINDS[tag(trial.reason)] in _FIRST:
+            said = f"{_first_answer(snapshot, study, trial)} {said}"
         told = [said]
     elif trial.waiting is not None:
         told = [_waits(study, trial, about(study, trial, alike, plates))]
@@ -90,6 +99,16 @@ def paragraphs(
         told += [stay] if stay else []
     history = _history(trial)
     return [*told, history] if history else told
+
+
+def _first_answer(snapshot: Snapshot, study: StudyView, trial: TrialView) -> str:
+    """Return whether the code or the idea failed, and with which configurations it did."""
+    assert trial.reason is not None
+    said = _FIRST[KINDS[tag(trial.reason)]]
+    for mistake in snapshot.mistakes(study.id):
+        if trial.number in mistake.trials and len(mistake.trials) > 1:
+            return f"{said}: {text.clean(mistake.words)}."
+    return f"{said}."
 
 
 def about(
@@ -123,6 +142,17 @@ def _waits(study: StudyView, trial: TrialView, known: About) -> str:
     waiting = trial.waiting
     assert waiting is not None
     said = f"{trial.name} waits {waiting_words(waiting)}."
+    if waiting.mistake is not None:
+        held = waiting.mistake
+        names = text.listing([study.trial_name(number) for number in held.like], 3)
+        return (
+            f"{said} Nothing but failures was seen with {text.clean(regions.where(held.region))}:"
+            f" {count(held.region.inside, 'trial')}, {names}; this one has"
+            f" {held.region.param}={text.clean(str(trial.params.get(held.region.param)))}."
+            f" `smallhours why {study.trial_name(held.like[-1])}` says what went wrong there;"
+            f" `smallhours release {trial.name}` runs it, `smallhours cancel {trial.name}` drops"
+            " it."
+        )
     if waiting.why == "study_halted" and study.halted:
         said += f" {study.name} is halted: {study.halted.rstrip('.')}."
     if trial.attempts and trial.attempts[-1].reason is None:

@@ -172,10 +172,15 @@ class ArchiveRequested(Request):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseRequested(Request):
-    """Halted and paused studies may go on (`resume`)."""
+    """Halted and paused studies may go on (`resume`), and trials that wait as known mistakes.
+
+    Those are meant only where their study is named.
+    """
 
     #: Study id; None: all.
     study: int | None
+    #: This trial of it, and nothing else; None: the study.
+    trial: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,9 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from smallhours.core.footprint import Footprint
+from smallhours.core.outcomes import Enough, HaltCause, SearchOutcome, StudyOutcome
 from smallhours.core.reasons import Reason
+from smallhours.core.regions import Boundary
 from smallhours.core.spec import Dimension, Params, Priority, StoredNumber, StudySpec
 from smallhours.core.trial import AttemptKey, Role
 
@@ -72,11 +74,21 @@ class StudyRetired(_Fact, frozen=True, kw_only=True, tag="study_retired"):
     study: int
 
 
+class SearchEnded(_Fact, frozen=True, kw_only=True, tag="search_ended"):
+    """The study asks for no more configurations; those that there are run on."""
+
+    study: int
+    outcome: SearchOutcome
+    sentence: str
+    #: Of ``enough``; else None.
+    evidence: Enough | None = None
+
+
 class StudyEnded(_Fact, frozen=True, kw_only=True, tag="study_ended"):
     """Nothing of the study is left to do."""
 
     study: int
-    outcome: Literal["done", "cancelled", "budget"]
+    outcome: StudyOutcome
     #: Trial number of the winner; None where nothing completed.
     winner: int | None
 
@@ -85,7 +97,7 @@ class StudyHalted(_Fact, frozen=True, kw_only=True, tag="study_halted"):
     """The study starts nothing until it is released."""
 
     study: int
-    cause: Literal["same_failure", "disk", "search_failed", "no_device", "space_exhausted"]
+    cause: HaltCause
     sentence: str
 
 
@@ -169,6 +181,23 @@ class TrialCreated(_Fact, frozen=True, kw_only=True, tag="trial_created"):
     dimensions: tuple[Dimension, ...] | None = None
     #: What its sampler noted of the proposal, to go on from after a restart.
     attrs: dict[str, Any] = {}
+
+
+class TrialHeld(_Fact, frozen=True, kw_only=True, tag="trial_held"):
+    """A configuration lies where others failed: it waits until somebody releases or drops it."""
+
+    study: int
+    trial: int
+    region: Boundary
+    #: The trials that failed there.
+    like: tuple[int, ...]
+
+
+class TrialReleased(_Fact, frozen=True, kw_only=True, tag="trial_released"):
+    """Somebody wants a trial run although it lies where others failed."""
+
+    study: int
+    trial: int
 
 
 class Prediction(msgspec.Struct, frozen=True, array_like=True):
@@ -317,9 +346,9 @@ class RequestAnswered(_Fact, frozen=True, kw_only=True, tag="request_answered"):
 Fact: TypeAlias = (
     SessionStarted | SessionEnded | StudyAdded | StudyAmended | StudyRetired | StudyEnded
     | StudyHalted | StudyPaused | StudyReleased | StudyMoved | StudyArchived | StudyRemoved
-    | Yielded | YieldEnded | DeadlineSet | TrialCreated | AttemptStarted | AttemptRunning | Restored
-    | Reported | CheckpointSaved | CheckpointRemoved | Intended | AttemptEnded | LoadLearned
-    | CapLearned | RequestAnswered
+    | Yielded | YieldEnded | DeadlineSet | SearchEnded | TrialCreated | TrialHeld | TrialReleased
+    | AttemptStarted | AttemptRunning | Restored | Reported | CheckpointSaved | CheckpointRemoved
+    | Intended | AttemptEnded | LoadLearned | CapLearned | RequestAnswered
 )  # fmt: skip
 
 #: Facts that may wait a moment for the next commit. They say what happened, not what was decided:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smallhours.core import facts as f
+from smallhours.core.failures import Mistakes
 from smallhours.core.footprint import Footprint
 from smallhours.core.hours import Window, parse
-from smallhours.core.reasons import Completed, Crash, Failure, Hung, Reason
+from smallhours.core.reasons import Completed, Reason
 from smallhours.core.rule import Rule
 from smallhours.core.spec import Dimension, Params, Priority, ScoreKind, StoredNumber, StudySpec
 from smallhours.core.trial import MOVES, AttemptKey, Role, TrialState
@@ -201,8 +202,17 @@ class Study:
     #: What was learned on devices: the latest by kind of sharing, and of each trial.
     learned: dict[str, f.LoadLearned] = field(default_factory=dict)
     timed: dict[int, f.LoadLearned] = field(default_factory=dict)
-    #: Configurations that were refused since one was taken.
+    #: Configurations that were refused since one was taken, and those of them that were there
+    #: already.
     refused: int = 0
+    repeated: int = 0
+    #: The first trial of each configuration (`variety.identity`), where it tells something of it.
+    tried: dict[bytes, int] = field(default_factory=dict)
+    #: Trials that wait until somebody releases or drops them: they lie where others failed.
+    held: dict[int, f.TrialHeld] = field(default_factory=dict)
+    mistakes: Mistakes = field(default_factory=Mistakes)
+    #: Its search is over before all trials were proposed; None: it goes on.
+    search_ended: f.SearchEnded | None = None
     #: Seconds a step took in its latest attempts, their start included.
     paces: deque[float] = field(default_factory=lambda: deque(maxlen=_PACES_KEPT))
     #: Whether a trial of it ever saved a checkpoint.
@@ -239,6 +249,11 @@ class Study:
         """Whether the study may start something, should its time have come."""
         return self.open and not self.paused
 
+    @property
+    def unproposed(self) -> int:
+        """Configurations that its search is yet to propose."""
+        return 0 if self.search_ended else max(0, self.spec.trials - self.searched)
+
     def seconds_used(self, at: float) -> float:
         """Return the seconds that its attempts took up to now, those that live included."""
         lives = (self.trials[number].live for number in self.living)
@@ -265,14 +280,3 @@ class Study:
     def name_of(self, trial: int) -> str:
         """Return a trial's name as people type it."""
         return f"{self.label}/{trial}"
-
-
-def fingerprint(reason: Reason) -> str | None:
-    """Return what tells this failure from others; None: it is no failure of the user's code."""
-    if isinstance(reason, Failure):
-        return reason.fingerprint
-    if isinstance(reason, Crash):
-        return f"crash {reason.signal or reason.exit_code}"
-    if isinstance(reason, Hung) and reason.process_state is None:
-        return "hung before it spoke"
-    return None

@@ -17,6 +17,7 @@ from smallhours.core.items import (
     Item,
     StartWaiting,
     Waiter,
+    WaitForWord,
 )
 from smallhours.core.model import Study
 from smallhours.core.night import ASK_PATIENCE_S, Night
@@ -44,9 +45,7 @@ class Plan:
 
 def has_work(study: Study, at: float) -> bool:
     """Whether the study has, or could have, a trial to start."""
-    return not _time_is_up(study, at) and (
-        bool(study.waiting) or study.searched < study.spec.trials
-    )
+    return not _time_is_up(study, at) and (bool(study.waiting) or study.unproposed > 0)
 
 
 def could_run(study: Study, night: Night) -> bool:
@@ -84,7 +83,9 @@ def next_item(night: Night, held_since: dict[Waiter, float]) -> Plan:
 
 def waits(night: Night, held_since: dict[Waiter, float]) -> dict[Waiter, Why]:
     """Return why each trial waits that could not be started now."""
-    return _plan(in_order(night), night, held_since, choose=False).waits
+    studies = in_order(night)
+    found = {(study.id, number): Why.KNOWN_MISTAKE for study in studies for number in study.held}
+    return _plan(studies, night, held_since, choose=False).waits | found
 
 
 def _plan(
@@ -148,7 +149,7 @@ def _candidates(study: Study, night: Night) -> Iterator[Candidate]:
     asked = night.asked.get(study.id, {})
     if not study.trials:
         yield Candidate(study, None, CreateBaseline(study))
-    elif study.searched + len(asked) < study.spec.trials:
+    elif len(asked) < study.unproposed:
         number = max(study.last_number, *asked) + 1 if asked else study.last_number + 1
         slow = any(night.at - asked_at >= ASK_PATIENCE_S for asked_at in asked.values())
         yield Candidate(study, None, None if slow else AskForTrial(study, number))
@@ -217,14 +218,14 @@ def _at_the_end(study: Study, night: Night) -> Item | None:
     if not study.active or study.living or night.asked.get(study.id):
         return None
     over = _time_is_up(study, night.at)
-    if not over and (study.waiting or study.searched < study.spec.trials):
+    if not over and (study.waiting or study.unproposed):
         return None
     if study.spec.confirm and not over and study.best is not None:
         for number in (0, study.best):
             completed = isinstance(study.trials[number].reason, Completed)
             if completed and number not in study.confirmed:
                 return CreateConfirmations(study, study.trials[number])
-    return EndStudy(study)
+    return WaitForWord(study) if study.held and not over else EndStudy(study)
 
 
 def _time_is_up(study: Study, at: float) -> bool:

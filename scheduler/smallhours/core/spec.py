@@ -114,6 +114,8 @@ class StudySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     stopping: Stopping = Stopping()
     sampler: Sampler = Sampler()
     seed: int = 0
+    #: Whether the search ends once little is to be gained (`core.enough`).
+    enough: bool = True
     #: Fresh seeds on which baseline and winner are repeated at the end.
     confirm: int = 0
     #: Seconds without a report before a trial counts as hung; None: `guards.silence_limit_s`.
@@ -142,6 +144,6 @@ class StudySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 #: Keys that may change when a study of the same name is added again.
 AMENDABLE = frozenset(
-    {"question", "hypothesis", "trials", "confirm", "hang_s", "checkpoint_every_s",
+    {"question", "hypothesis", "trials", "enough", "confirm", "hang_s", "checkpoint_every_s",
      "trial_time_s", "study_time_s", "memory_bytes", "retries", "priority", "weight", "hours"}
 )  # fmt: skip

@@ -10,19 +10,27 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from smallhours.core import facts as f
-from smallhours.core.model import Live, Saved, Standing, Study, Trial, fingerprint
+from smallhours.core.failures import fingerprint
+from smallhours.core.model import Live, Saved, Standing, Study, Trial
 from smallhours.core.reasons import (
     PERHAPS_ITS_OWN,
     RESUMED,
     Completed,
+    DiskFull,
+    GpuFault,
     GpuOom,
     Interrupted,
+    Lost,
     Reason,
     Refused,
     tag,
 )
 from smallhours.core.rule import RuleFactory
 from smallhours.core.trial import AttemptKey, Role, TrialState
+from smallhours.core.variety import identity
+
+#: After these the same configuration may be tried again: they say nothing of it.
+_TELLS_NOTHING = (Refused, Lost, GpuFault, DiskFull)
 
 
 class State:
@@ -65,7 +73,8 @@ class State:
                 study = self.studies[fact.study]
                 study.standing.amend(study.spec, fact.spec)
                 study.spec = fact.spec
-                study.ended = None
+                study.ended = study.search_ended = None
+                study.refused = study.repeated = 0
                 study.archived = False
             case f.StudyRetired():
                 self.studies[fact.study].retired = True
@@ -93,8 +102,18 @@ class State:
                 self.yielded = None
             case f.DeadlineSet():
                 self.deadline = fact if fact.until is not None else None
+            case f.SearchEnded():
+                self.studies[fact.study].search_ended = fact
             case f.TrialCreated():
                 self._created(fact)
+            case f.TrialHeld():
+                study = self.studies[fact.study]
+                del study.waiting[fact.trial]
+                study.held[fact.trial] = fact
+            case f.TrialReleased():
+                study = self.studies[fact.study]
+                del study.held[fact.trial]
+                study.waiting[fact.trial] = None
             case f.AttemptStarted():
                 self._started(fact, at)
             case f.AttemptRunning():
@@ -202,6 +221,7 @@ class State:
             study.confirmed.add(fact.of)
         else:
             study.searched += 1
+            study.tried.setdefault(identity(fact.params), fact.trial)
 
     def _started(self, fact: f.AttemptStarted, at: float) -> None:
         study, key = self.studies[fact.study], f.key_of(fact)
@@ -215,7 +235,8 @@ class State:
             resume_step=fact.resume_step,
             device=fact.device,
         )
-        del study.waiting[fact.trial]
+        study.waiting.pop(fact.trial, None)
+        study.held.pop(fact.trial, None)
         study.living.add(fact.trial)
         self.live[key] = trial
 
@@ -275,13 +296,19 @@ class State:
         if isinstance(reason, Refused):
             study.searched -= 1  # it is no answer to anything
             study.refused += 1
+            study.repeated += reason.why == "duplicate"
         else:
-            study.refused = 0
+            study.refused = study.repeated = 0
         if trial.role is Role.CONFIRMATION:
             sd = study.seed_sd()
             if sd is not None:
                 study.rule.observe_noise(sd)
             return
+        study.mistakes.add(trial.number, trial.params, reason)
+        if isinstance(reason, _TELLS_NOTHING):
+            known = identity(trial.params)
+            if study.tried.get(known) == trial.number:
+                del study.tried[known]
         study.rule.close(trial.number, trial.curve, completed=completed)
         score = trial.score(study.spec)
         if completed and score is not None:

@@ -32,9 +32,11 @@ WORDS: Final[dict[str, str]] = {
 #: The groups of reasons, as they are counted for a study.
 GROUPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("finished", ("completed",)),
-    ("stopped by a rule or a limit", ("rung_cut", "rule_cut", "diverged", "budget", "refused")),
-    ("failed in the study's code", ("exception", "crash", "hung")),
-    ("failed for want of a resource", ("gpu_oom", "host_oom", "disk", "gpu_fault")),
+    ("stopped by a rule or a limit", ("rung_cut", "rule_cut", "budget")),
+    ("failed by a mistake in the code", ("exception", "crash", "hung")),
+    ("can't work as they are configured", ("diverged", "gpu_oom", "host_oom")),
+    ("never started: repeated, too large or not valid", ("refused",)),
+    ("failed by the machine", ("disk", "gpu_fault")),
     ("taken off by operator or machine", ("cancelled", "interrupted", "paused")),
     ("lost, which is a bug of smallhours: please report it", ("lost",)),
 )

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from smallhours.core import enough, guards
 from smallhours.core import facts as f
-from smallhours.core import guards
 from smallhours.core.model import Study, Trial
+from smallhours.core.outcomes import Enough
 from smallhours.core.reasons import Diverged, Reason, RuleCut, RungCut
 from smallhours.core.rule import Rule, RuleFactory
 from smallhours.core.state import State
@@ -124,6 +125,8 @@ class _Replay:
             self._check_report(entry.seq, fact)
         elif isinstance(fact, f.AttemptEnded):
             self._report.ends += 1
+        elif isinstance(fact, f.SearchEnded) and fact.evidence is not None:
+            self._check_enough(entry.seq, fact, fact.evidence)
 
     def end(self, *, running: bool) -> None:
         """Look at what is left open."""
@@ -182,6 +185,16 @@ class _Replay:
             self._report.kept += 1
         else:
             self._due = (key.study, seq, verdict)
+
+    def _check_enough(self, seq: int, fact: f.SearchEnded, recorded: Enough) -> None:
+        derived = enough.judge(self.state.studies[fact.study])
+        if recorded.version != enough.VERSION:
+            text = "another version decided that the search had found enough: not comparable"
+            self._report.findings.append(Finding("note", seq, text))
+        elif derived == recorded:
+            self._report.stops += 1
+        else:
+            self._wrong(seq, f"recorded is {recorded}, derived again is {derived}")
 
     def _check_intent(self, seq: int, fact: f.Intended) -> None:
         recorded = fact.reason

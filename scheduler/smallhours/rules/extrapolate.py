@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import ClassVar, NamedTuple
 
+from smallhours.core.noise import LEAST_REPORTS, Noise, bend_squared, scatter_of
 from smallhours.core.reasons import RuleCut
 from smallhours.core.rule import Curve
 from smallhours.core.spec import Goal
-from smallhours.rules.noise import LEAST_REPORTS, Noise, bend_squared, scatter_of
 
 #: Competitors that a verdict names beside the leader: the last ones that may not be stopped.
 _NAMED = 5

@@ -7,10 +7,10 @@ from bisect import bisect_right, insort
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
+from smallhours.core.noise import Noise
 from smallhours.core.reasons import RuleCut
 from smallhours.core.rule import Curve
 from smallhours.core.spec import Goal
-from smallhours.rules.noise import Noise
 from smallhours.rules.track import Tracks
 
 #: Competitors on each side of the threshold that a verdict names.

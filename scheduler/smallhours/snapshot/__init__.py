@@ -22,6 +22,8 @@ from smallhours.snapshot import now as _now
 from smallhours.snapshot import packing as _packing
 from smallhours.snapshot import studies as _studies
 from smallhours.snapshot import trials as _trials
+from smallhours.snapshot.mistakes import Mistake
+from smallhours.snapshot.mistakes import mistakes as _mistakes
 from smallhours.snapshot.names import Target, resolve
 from smallhours.snapshot.source import Source
 from smallhours.snapshot.views import (
@@ -43,9 +45,9 @@ from smallhours.snapshot.views import (
 )
 
 __all__ = [
-    "AttemptView", "CheckpointView", "Effort", "EngineView", "FailureGroup", "PackingView",
-    "Place", "Rivals", "RunView", "Snapshot", "Spread", "Standing", "StudyView", "Target",
-    "TrialRow", "TrialView", "Waiting",
+    "AttemptView", "CheckpointView", "Effort", "EngineView", "FailureGroup", "Mistake",
+    "PackingView", "Place", "Rivals", "RunView", "Snapshot", "Spread", "Standing", "StudyView",
+    "Target", "TrialRow", "TrialView", "Waiting",
 ]  # fmt: skip
 
 _CREATED = msgspec.json.Decoder(f.TrialCreated)
@@ -210,6 +212,10 @@ class Snapshot:
             )
             for mark, (failure, numbers) in sorted(groups.items(), key=lambda g: -len(g[1][1]))
         ]
+
+    def mistakes(self, study: int) -> list[Mistake]:
+        """Return a study's failures by cause, with what each has in common."""
+        return _mistakes(self._source, study)
 
     def rivals(self, study: StudyView, trial: int, step: int) -> Rivals:
         """Return what the trials that had completed when a trial reported a step had at that step.

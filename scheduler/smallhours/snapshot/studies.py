@@ -24,7 +24,7 @@ _SAVING = ("rung_cut", "rule_cut")
 _HEADS = (
     "SELECT at, body FROM event WHERE kind IN ('study_added', 'study_amended', 'study_retired',"
     " 'study_ended', 'study_halted', 'study_paused', 'study_released', 'study_moved',"
-    " 'study_archived', 'study_removed') AND seq <= ? ORDER BY seq"
+    " 'study_archived', 'study_removed', 'search_ended') AND seq <= ? ORDER BY seq"
 )
 # Numbers are given out in order, but a trial is created when its parameters are known.
 _COUNTED = (
@@ -40,6 +40,10 @@ _ON_TOP = (
 _ENDED = (
     "SELECT seq, trial, attempt, reason, score FROM event"
     " WHERE kind = 'attempt_ended' AND study = ? AND seq <= ?"
+)
+_HELD = (
+    "SELECT kind, trial FROM event WHERE kind IN ('trial_held', 'trial_released') AND study = ?"
+    " AND seq <= ? ORDER BY seq"
 )
 BODY = "SELECT body FROM event WHERE seq = ?"
 _FIRST_START = "SELECT min(at) FROM event WHERE kind = 'attempt_started' AND study = ? AND seq <= ?"
@@ -74,6 +78,7 @@ class Head(msgspec.Struct):
     #: Its place in the queue.
     place: Place
     retired: bool = False
+    search_ended: f.SearchEnded | None = None
     ended: f.StudyEnded | None = None
     ended_at: float | None = None
     halted: f.StudyHalted | None = None
@@ -161,9 +166,12 @@ def heads(source: Source) -> dict[int, Head]:
                 head = found[fact.study]
                 head.take(fact.spec)
                 head.ended, head.ended_at, head.archived = None, None, False
+                head.search_ended = None
                 head.fewest_trials = min(head.fewest_trials, fact.spec.trials)
             case f.StudyRetired() as fact:
                 found[fact.study].retired = True
+            case f.SearchEnded() as fact:
+                found[fact.study].search_ended = fact
             case f.StudyEnded() as fact:
                 found[fact.study].ended, found[fact.study].ended_at = fact, at
             case f.StudyHalted() as fact:
@@ -253,6 +261,8 @@ class _Tally:
             source=head.source,
             state=self._state(),
             outcome=head.ended.outcome if head.ended else None,
+            search_ended=head.search_ended.sentence if head.search_ended else "",
+            evidence=head.search_ended.evidence if head.search_ended else None,
             halted=head.halted.sentence if head.halted else "",
             paused_by=head.paused.by if head.paused else "",
             archived=head.archived,
@@ -265,6 +275,7 @@ class _Tally:
             states={state: self._states[state] for state in TrialState if self._states[state]},
             reasons={reason: tuple(numbers) for reason, numbers in reasons.items()},
             open=self._open,
+            held=self._held(),
             ranking=ranking,
             # One that was refused is not counted: another was asked for instead.
             ended=over - confirmed - len(reasons.get("refused", ())),
@@ -302,6 +313,16 @@ class _Tally:
             for number, end in self._ends.items()
             if number not in self._unended and (end.reason in _OVER or self._says_over(end.seq))
         }
+
+    def _held(self) -> tuple[int, ...]:
+        """Return the trials that wait as known mistakes."""
+        held: dict[int, None] = {}
+        for kind, trial in self._source.rows(_HELD, self._head.id, self._source.upto):
+            if kind == "trial_held" and trial not in self._over:
+                held[trial] = None
+            else:
+                held.pop(trial, None)
+        return tuple(held)
 
     def _says_over(self, seq: int) -> bool:
         return END_BODY.decode(self._source.rows(BODY, seq)[0][0]).then == "over"

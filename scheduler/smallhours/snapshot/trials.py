@@ -47,6 +47,8 @@ class _Story(msgspec.Struct):
     runs: dict[int, _Run] = {}
     checkpoints: dict[str, CheckpointView] = {}
     last_end: f.AttemptEnded | None = None
+    #: None: it does not wait as a known mistake.
+    held: f.TrialHeld | None = None
 
     def run(self, attempt: int) -> _Run:
         return self.runs.setdefault(attempt, _Run(attempt))
@@ -134,6 +136,10 @@ def _read(source: Source, home: Home, study: int, number: int) -> _Story:
 
 def _take_in(story: _Story, fact: f.Fact, at: float, home: Home) -> None:
     match fact:
+        case f.TrialHeld():
+            story.held = fact
+        case f.TrialReleased():
+            story.held = None
         case f.AttemptStarted():
             run = story.run(fact.attempt)
             run.device, run.started_at, run.resume_step = fact.device, at, fact.resume_step
@@ -263,6 +269,8 @@ def _waiting(head: Head, story: _Story, *, engine_runs: bool, engine_restarts: b
         why=(
             "study_over"
             if head.ended or head.retired
+            else "known_mistake"
+            if story.held
             else "study_halted"
             if head.halted
             else "engine_restarts"
@@ -275,4 +283,5 @@ def _waiting(head: Head, story: _Story, *, engine_runs: bool, engine_restarts: b
         ),
         to="retry" if retried else "resume" if story.runs else "start",
         from_step=max(points, default=0),
+        mistake=story.held,
     )

@@ -10,7 +10,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from smallhours.core import facts as f
 from smallhours.core.footprint import Footprint
+from smallhours.core.outcomes import Enough, StudyOutcome
 from smallhours.core.reasons import Reason
 from smallhours.core.spec import Params, Priority, StudySpec
 from smallhours.core.trial import Role, TrialState
@@ -84,7 +86,11 @@ class StudyView(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     state: Literal["waiting", "running", "halted", "paused", "ended", "retired"]
     #: How it ended; None: it has not.
-    outcome: Literal["done", "cancelled", "budget"] | None
+    outcome: StudyOutcome | None
+    #: Why its search proposes no more, in words, and the numbers of it; empty: it does, or all that
+    #: were wanted have been proposed.
+    search_ended: str
+    evidence: Enough | None
     #: Why it is halted, in words; empty: it is not.
     halted: str
     #: Who paused it; empty: nobody has.
@@ -103,6 +109,8 @@ class StudyView(msgspec.Struct, frozen=True, kw_only=True):
     reasons: dict[str, tuple[int, ...]]
     #: Numbers of the trials that are not over.
     open: tuple[int, ...]
+    #: Those of them that wait as known mistakes.
+    held: tuple[int, ...]
     #: Trials with a living attempt, with the time it started.
     running_since: dict[int, float]
     #: Numbers of completed trials, best first, without confirmations.
@@ -241,9 +249,14 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """Why a trial does not run, and what it would do."""
 
-    why: Literal["place", "alone", "study_halted", "study_over", "engine_down", "engine_restarts"]
+    why: Literal[
+        "place", "alone", "known_mistake", "study_halted", "study_over", "engine_down",
+        "engine_restarts",
+    ]  # fmt: skip
     to: Literal["start", "retry", "resume"]
     from_step: int
+    #: Where it lies that others failed; None: it does not wait for that.
+    mistake: f.TrialHeld | None = None
 
 
 class TrialView(msgspec.Struct, frozen=True, kw_only=True):
