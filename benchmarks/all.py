@@ -9,7 +9,7 @@ from common import HERE, environment
 
 NAMES = (
     "reading", "turnaround", "reporting", "throughput", "sharing", "nights", "endurance", "year",
-    "told", "packing", "stopping", "dashboard",
+    "told", "packing", "simtoreal", "cpu_slots", "stopping", "verifying", "dashboard",
 )  # fmt: skip
 
 

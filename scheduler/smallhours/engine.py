@@ -209,6 +209,7 @@ class Engine:
             directory=str(self._directory),
             backend=self._launcher.name,
             before=before,
+            rules=rules.versions(),
             wall=self._around.wall(),
             stay=self._stay,
         )

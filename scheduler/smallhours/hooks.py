@@ -22,6 +22,7 @@ import msgspec
 
 from smallhours.core import facts as f
 from smallhours.core.model import Study
+from smallhours.core.outcomes import StudyOutcome
 from smallhours.core.spec import Goal, ParamValue
 from smallhours.core.state import State
 from smallhours.paths import Home
@@ -59,7 +60,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     study: str | None = None
     study_id: int | None = None
     #: Of ``study_done``.
-    outcome: Literal["done", "cancelled", "budget"] | None = None
+    outcome: StudyOutcome | None = None
     #: Of ``study_done``; None also where no trial completed.
     best: Best | None = None
     #: Of ``study_halted`` and ``engine_gave_up``: why, in a word or two.
@@ -115,6 +116,8 @@ def _done(fact: f.StudyEnded, study: Study) -> Event:
         "done": "is done",
         "cancelled": "was cancelled",
         "budget": "is over: its budget is used up",
+        "exhausted": "is done: its search found nothing new",
+        "enough": "is done: little was left to gain",
     }
     found = f"; the best is {best.trial} with {best.metric} {number(best.score)}" if best else ""
     return Event(

@@ -36,6 +36,11 @@ class Home(NamedTuple):
         return self.root / "status.json"
 
     @property
+    def devices(self) -> Path:
+        """What devices are called (`smallhours.nameplates`)."""
+        return self.root / "devices.json"
+
+    @property
     def inbox(self) -> Path:
         """Requests, one JSON file each."""
         return self.root / "inbox"

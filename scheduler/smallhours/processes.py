@@ -17,6 +17,7 @@ from smallhours.paths import Home
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Mapping
 
 #: ``engine.log`` is put aside when it is larger than this.
 LOG_CAP_BYTES = 20 * 2**20
@@ -119,12 +120,15 @@ def wait_until_gone(engine: Owner, timeout_s: float) -> bool:
         os.close(descriptor)
 
 
-def start_engine(home: Home, *, stay: bool = False) -> subprocess.Popen[bytes]:
+def start_engine(
+    home: Home, *, stay: bool = False, more: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     """Start supervisor and engine, detached from this terminal; returns at once.
 
     Args:
         home: The state directory.
         stay: Have the engine wait for more when the queue runs dry, instead of leaving.
+        more: Variables of its environment on top of those of this process.
 
     Raises:
         EngineError: no process could be started.
@@ -132,7 +136,7 @@ def start_engine(home: Home, *, stay: bool = False) -> subprocess.Popen[bytes]:
     import subprocess  # not above: printing verbs ask who the engine is, and start in no time
 
     home.prepare()
-    environment = {**os.environ, "SMALLHOURS_HOME": str(home.root)}
+    environment = {**os.environ, **(more or {}), "SMALLHOURS_HOME": str(home.root)}
     try:
         with open_log(home) as log:
             return subprocess.Popen(

@@ -68,6 +68,7 @@ class _Archive(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Release(msgspec.Struct, frozen=True, kw_only=True):
     study: int | None = None
+    trial: int | None = None
 
 
 #: What a request can become.
@@ -139,4 +140,5 @@ def event_of(request: Request, at: float) -> RequestEvent:
             archive = msgspec.convert(request.body, _Archive)
             return e.ArchiveRequested(**ids, **msgspec.structs.asdict(archive))
         case "release":
-            return e.ReleaseRequested(**ids, study=msgspec.convert(request.body, _Release).study)
+            release = msgspec.convert(request.body, _Release)
+            return e.ReleaseRequested(**ids, study=release.study, trial=release.trial)

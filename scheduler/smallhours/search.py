@@ -8,6 +8,7 @@ that was rebuilt propose the same.
 
 from __future__ import annotations
 
+import heapq
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -16,9 +17,11 @@ from typing import Any, TypeAlias
 import msgspec
 
 from smallhours import samplers
+from smallhours.core import variety
 from smallhours.core.actions import Outcome
 from smallhours.core.spec import Dimension, Goal, Params, ParamValue, StudySpec
 from smallhours.errors import UsageError
+from smallhours.sampling import untried
 from smallhours.sampling.evolution import Evolution
 from smallhours.sampling.grid import Grid, GridError
 from smallhours.sampling.mirror import (
@@ -30,6 +33,9 @@ from smallhours.sampling.mirror import (
 )
 from smallhours.sampling.past import Attrs, PastTrial, Proposer, trial_rng_seed
 from smallhours.sampling.sequence import QuasiRandom
+
+#: After so many repeats in a row the next configuration is drawn from those that are left.
+_REPEATS = 3
 
 __all__ = ["Asking", "Define", "PastTrial", "Search"]
 
@@ -138,12 +144,34 @@ class Search:
     def ask(self, trial: int) -> Params:
         """Propose the configuration of a trial, where the space is declared; see `ask_with`."""
         assert self._spec.space is not None, "the space is a function: use ask_with()"
+        left = self._untried(trial, self._spec.space) if trial not in self._past else None
+        if left is not None:
+            self.add(PastTrial(trial=trial, params=left))
+            return left
         if self._own is None or trial in self._past:
             params, _ = self.ask_with(trial, self._ask_declared)
             return params
         params, attrs = self._own.propose(trial, self._past)
         self._past[trial] = PastTrial(trial=trial, params=params, attrs=attrs)
         return params
+
+    def _untried(self, trial: int, space: tuple[Dimension, ...]) -> Params | None:
+        """Return a configuration that is new, where the latest ones all repeat earlier ones.
+
+        None: the sampler is to be asked.
+        """
+        latest = heapq.nlargest(_REPEATS, self._past)
+        stuck = len(latest) == _REPEATS and all(
+            self._past[number].outcome == "worst" for number in latest
+        )
+        if not stuck or variety.size(space) is None:
+            return None
+        first: dict[bytes, int] = {}
+        for number in sorted(self._past):
+            first.setdefault(variety.identity(self._past[number].params), number)
+        if not set(latest).isdisjoint(first.values()):
+            return None
+        return untried.draw(space, first, trial_rng_seed(self._spec.seed, trial))
 
     def attrs(self, trial: int) -> Attrs:
         """Return what must be kept with a proposal, beside its values, to go on from it."""

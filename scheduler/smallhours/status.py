@@ -80,6 +80,25 @@ class DeviceReading(msgspec.Struct, frozen=True, kw_only=True):
     sources: dict[str, str]
 
 
+class DevicePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A device whose trials are packed by what they need, and what is on it."""
+
+    #: UUID of a GPU or of a part of one, or ``cpu``.
+    name: str
+    #: The trials that live there: study and number.
+    trials: tuple[tuple[int, int], ...]
+    #: Memory that trials may have together (the reserve and what others hold taken off), and what
+    #: of it is kept for those that are there; one that is watched has all that is free.
+    room_bytes: int
+    promised_bytes: int
+    #: The trials may ask for so much of its compute together; None: nothing did harm yet.
+    cap: float | None
+    #: Why nothing more starts there. ``harm``: the latest trial slowed the others down and can't be
+    #: paused; ``probe``: a study's first trial is watched alone; ``room``: it is cleared for one;
+    #: ``full``: there are as many trials as may be. None: more may start.
+    shut: Literal["hot", "gone", "quiet", "harm", "probe", "room", "full"] | None
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The engine's plans at a moment."""
 
@@ -88,6 +107,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     session: int
     device: str
+    #: Trials at a time on the CPU; where `packed`, at most: as many as pay.
     slots: int
     #: Attempts that live.
     running: int
@@ -103,6 +123,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     forecast: tuple[Forecast, ...]
     #: As they were at most some seconds before; empty: not looked at yet.
     devices: tuple[DeviceReading, ...] = ()
+    #: Whether the number of trials on the CPU is found by what they are measured to need.
+    packed: bool = False
+    #: The devices whose trials are packed.
+    plans: tuple[DevicePlan, ...] = ()
 
 
 def read(home: Home) -> Status | None:

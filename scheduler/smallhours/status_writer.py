@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Collection
+from typing import Literal
 
 import msgspec
 
+from smallhours import nameplates
 from smallhours.clock import Clock
-from smallhours.core import forecast
+from smallhours.core import forecast, hours
 from smallhours.core.machine import Machine
+from smallhours.core.night import Night
+from smallhours.devices.base import CPU
 from smallhours.devices.inventory import Inventory, Observed
+from smallhours.nameplates import Nameplate
+from smallhours.packing.cards import Deck
 from smallhours.paths import Home
 from smallhours.status import (
+    DevicePlan,
     DeviceProcess,
     DeviceReading,
     Forecast,
@@ -38,6 +46,7 @@ class StatusWriter:
         self._inventory = devices
         self._devices: tuple[DeviceReading, ...] = ()
         self._devices_at = -_DEVICES_S
+        self._plates = nameplates.read(home)
         self._written: Status | None = None
         self._forecast: tuple[Forecast, ...] = ()
         self._forecast_at = -_FORECAST_S
@@ -52,6 +61,7 @@ class StatusWriter:
             self._devices_at = self._clock.mono()
             ahead = self._clock.wall() - self._clock.mono()
             self._devices = tuple(_shown(seen, ahead) for seen in self._inventory.observed())
+            self._keep_names()
         status = self._status()
         if self._written is not None:
             same = msgspec.structs.replace(status, at=self._written.at) == self._written
@@ -60,15 +70,37 @@ class StatusWriter:
         try:
             write(self._home, status)
         except OSError as error:
-            if not self._failed:
-                _logger.warning("%s can't be written: %s", self._home.status, error)
-            self._failed = True
+            self._complain(error)
             return
         self._written, self._failed = status, False
 
     def remove(self) -> None:
         """Take the view away: nobody keeps it up to date any more."""
         self._home.status.unlink(missing_ok=True)
+
+    def _keep_names(self) -> None:
+        """Note what devices are called where that is news."""
+        seen = {
+            device.name: Nameplate(
+                kind=device.kind,
+                label=device.label,
+                index=device.index,
+                total_bytes=device.total_bytes,
+            )
+            for device in self._devices
+        }
+        if not seen.items() <= self._plates.items():
+            self._plates.update(seen)
+            try:
+                nameplates.write(self._home, self._plates)
+            except OSError as error:
+                self._complain(error)
+
+    def _complain(self, error: OSError) -> None:
+        """Log once that something can't be written."""
+        if not self._failed:
+            _logger.warning("%s can't be written: %s", error.filename, error)
+        self._failed = True
 
     def _status(self) -> Status:
         night, state = self._machine.night, self._machine.state
@@ -92,6 +124,24 @@ class StatusWriter:
             ),
             forecast=self._forecast,
             devices=self._devices,
+            packed=night.placement.packs("cpu"),
+            plans=tuple(self._plan(deck) for deck in night.placement.decks),
+        )
+
+    def _plan(self, deck: Deck) -> DevicePlan:
+        night, name = self._machine.night, deck.card.name
+        hot = {device.name for device in self._devices if device.too_hot}
+        return DevicePlan(
+            name=name,
+            trials=tuple(
+                (key.study, key.trial)
+                for key, trial in night.state.live.items()
+                if trial.live is not None and trial.live.device == name
+            ),
+            room_bytes=deck.card.room_bytes,
+            promised_bytes=deck.card.room_bytes - deck.free_bytes,
+            cap=None if deck.cap is None else round(deck.cap, 3),
+            shut=_shut(deck, night, hot),
         )
 
     def _make_forecast(self) -> tuple[Forecast, ...]:
@@ -112,6 +162,24 @@ class StatusWriter:
                 )
             )
         return tuple(found)
+
+
+def _shut(
+    deck: Deck, night: Night, hot: Collection[str]
+) -> Literal["hot", "gone", "quiet", "harm", "probe", "room", "full"] | None:
+    """Return why nothing more is started on a device; None: more may start."""
+    if deck.card.closed:
+        return "hot" if deck.card.name in hot else "gone"
+    quiet = night.settings.quiet.get("cpu" if deck.card.name == CPU else "gpu", ())
+    if night.wall is not None and hours.until_open_s(quiet, night.wall.week_minute) == 0.0:
+        return "quiet"
+    if deck.shut:
+        return "harm"
+    if deck.probing and deck.free_bytes == 0:
+        return "probe"
+    if deck.kept_for is not None:
+        return "room"
+    return "full" if deck.full else None
 
 
 def _shown(seen: Observed, ahead: float) -> DeviceReading:

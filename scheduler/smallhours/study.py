@@ -68,6 +68,8 @@ class Study(Keys):
         stopping: The rule that stops hopeless trials.
         sampler: What proposes configurations: a name, or a dict with ``name`` and its options.
         seed: Seed of everything that is random.
+        enough: Whether the search ends once the trials that are left could be expected to gain
+            little beside what another seed changes; fewer than 100 trials all run.
         confirm: On how many fresh seeds baseline and winner are repeated at the end.
         recheck: Share of the trials that the rule stops which are run to their end once nothing
             else is left to do, to measure how often stopping was wrong.
@@ -112,6 +114,7 @@ class Study(Keys):
         stopping: StoppingRule = "extrapolate",
         sampler: SamplerName | Mapping[str, Any] = "tpe",
         seed: int = 0,
+        enough: bool = True,
         confirm: int = 0,
         recheck: float = 0.0,
         hang_s: float | None = None,
@@ -148,6 +151,7 @@ class Study(Keys):
             "stopping": self._stopping(stopping, steps),
             "sampler": self._sampler(sampler, dimensions, trials),
             "seed": self._whole("seed", seed, 0),
+            "enough": self._flag("enough", enough),
             "confirm": self._whole("confirm", confirm, 0),
             "recheck": self._share("recheck", recheck),
             "hang_s": self._seconds("hang_s", hang_s),

@@ -29,6 +29,11 @@ class Keys:
             raise self.error(key, f"expected text, got {value!r}")
         return value
 
+    def _flag(self, key: str, value: object) -> bool:
+        if not isinstance(value, bool):
+            raise self.error(key, f"expected True or False, got {value!r}")
+        return value
+
     def _one_of(self, key: str, value: object, known: Collection[str]) -> str:
         if not isinstance(value, str) or value not in known:
             raise self.error(key, expected(value, known))

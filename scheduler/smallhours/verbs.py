@@ -21,6 +21,12 @@ _PRIORITY = arg(
 _WEIGHT = arg("--weight", metavar="N", help="share of slot time beside others of its priority")
 _DETACH = flag("--detach", help="don't watch; it goes on after logout")
 _UNTIL = arg("--until", metavar="TIME", help="be done by then, like 07:30")
+_DEVICES = arg(
+    "--devices",
+    metavar="WORDS",
+    help="what the engine may use: cpu, gpu, numbers or UUIDs of GPUs, with commas between them",
+    words=("cpu", "gpu"),
+)
 _REPLACE = flag(
     "--replace",
     help="put a study of the same name that differs aside, as NAME@ID; nothing of it is lost",
@@ -36,14 +42,14 @@ VERBS: Final[tuple[Verb, ...]] = (
         "run",
         "add the studies of a file, run them and watch",
         "run:run",
-        (_STUDY_FILE, _REPLACE, _AS, _DETACH, _UNTIL),
+        (_STUDY_FILE, _REPLACE, _AS, _DETACH, _UNTIL, _DEVICES),
     ),
     Verb(
         "start",
         "run",
         "start the engine and watch what it does",
         "start:start",
-        (_DETACH, _UNTIL),
+        (_DETACH, _UNTIL, _DEVICES),
     ),
     Verb(
         "attach",
@@ -65,6 +71,7 @@ VERBS: Final[tuple[Verb, ...]] = (
                 help="watch and release this study only",
                 names="studies",
             ),
+            _DEVICES,
         ),
     ),
     Verb(
@@ -170,6 +177,13 @@ VERBS: Final[tuple[Verb, ...]] = (
         "take a stopped trial up again, to its end",
         "continuing:continue_",
         (arg("target", metavar="TRIAL", help="like wine/12", names="trials"),),
+    ),
+    Verb(
+        "release",
+        "queue",
+        "run what waits as a known mistake: a trial, or all of a study",
+        "release:release",
+        (arg("target", metavar="TRIAL|STUDY", names="studies or trials"),),
     ),
     Verb(
         "yield",
@@ -283,6 +297,14 @@ VERBS: Final[tuple[Verb, ...]] = (
                 help="of the N-th attempt only; else of all",
             ),
         ),
+        "prints",
+    ),
+    Verb(
+        "forecast",
+        "look",
+        "simulate the queue: when each study will be done, how sure that is, what runs where",
+        "forecast:forecast",
+        (),
         "prints",
     ),
     Verb(

@@ -9,7 +9,7 @@ from smallhours.core import actions as a
 from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core.machine import Machine
-from smallhours.core.spec import Dimension, Goal, StudySpec
+from smallhours.core.spec import Dimension, Goal, Stopping, StudySpec
 from smallhours.core.trial import AttemptKey, TrialState
 
 
@@ -23,6 +23,7 @@ def make_spec(name: str = "wine", **changes: Any) -> StudySpec:
         "baseline": {"x": 0.5},
         "trials": 8,
         "steps": 10,
+        "stopping": Stopping(rule="median"),
         "seed": 3,
     }
     return StudySpec(**(keys | changes))
@@ -69,6 +70,7 @@ class Night:
                 directory="/tmp/s",
                 backend="test",
                 before=before,
+                rules=rules.versions(),
             )
         )
         return out + self.tell(e.BackendReady(at=self.now, device="cpu", slots=self.slots))
@@ -173,7 +175,9 @@ def check_invariants(night: Night) -> None:
             assert (trial.live is not None) == (
                 trial.state in (TrialState.STARTING, TrialState.RUNNING, TrialState.STOPPING)
             )
-            assert (trial.number in study.waiting) == (trial.state is TrialState.QUEUED)
+            waits = trial.number in study.waiting or trial.number in study.held
+            assert waits == (trial.state is TrialState.QUEUED)
+            assert not (trial.number in study.waiting and trial.number in study.held)
         if study.trials:
             assert study.trials[0].role == "baseline"
     for action in night.actions:

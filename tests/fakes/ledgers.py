@@ -8,7 +8,7 @@ from pathlib import Path
 from smallhours.clock import boot_id
 from smallhours.core import facts as f
 from smallhours.core import reasons as r
-from smallhours.core.spec import Dimension, Goal, Params, StudySpec, stored
+from smallhours.core.spec import Dimension, Goal, Params, Stopping, StudySpec, stored
 from smallhours.core.trial import Role
 from smallhours.ledger.store import Ledger
 from smallhours.paths import Home
@@ -113,6 +113,7 @@ class Recording:
             "baseline": {"lr": 0.05},
             "trials": 6,
             "steps": 10,
+            "stopping": Stopping(rule="median"),
         }
         spec = StudySpec(**{**keys, **changes})  # type: ignore[arg-type]
         self._specs[number] = spec

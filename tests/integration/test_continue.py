@@ -54,7 +54,8 @@ def test_a_stopped_trial_goes_on_and_wins(tmp_path: Path, launcher: str) -> None
     night.command("start", limit_s=120)
     end = night.ends()[-1]
     assert (end.trial, end.attempt, end.score) == (1, 2, 0.1)
-    (again,) = (fact for fact in night.facts() if isinstance(fact, f.Restored))
+    again = [fact for fact in night.facts() if isinstance(fact, f.Restored)][-1]
+    assert (again.trial, again.attempt) == (1, 2)
     assert again.step > 0, "it did not begin again"
     assert isinstance(end.reason, r.Completed)
     assert end.reason.metrics["seen"] == 12, "its state came back with it"

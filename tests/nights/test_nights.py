@@ -63,6 +63,7 @@ def spec(**changes: Any) -> StudySpec:
         "baseline": {"lr": 0.5, "width": 4},
         "trials": 12,
         "steps": 12,
+        "stopping": Stopping(rule="median"),
         "confirm": 2,
         "hang_s": 30.0,
     }

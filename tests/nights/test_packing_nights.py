@@ -213,8 +213,9 @@ def test_a_trial_that_does_harm_is_paused_to_its_checkpoint_and_runs_later() -> 
     assert by_packer
     assert {reason.by for reason in by_packer} == {"packer"}
     assert night.ends()["completed"] == 8
-    caps = [fact for fact in night.facts if isinstance(fact, f.CapLearned)]
-    assert caps[-1].cap is not None
+    weights = [fact.log_weight for fact in night.facts if isinstance(fact, f.LoadLearned)]
+    assert weights[-1] is not None
+    assert weights[-1] > 0.5  # they were believed to weigh 1: a logarithm of 0
 
 
 def test_what_was_learned_outlives_the_session() -> None:

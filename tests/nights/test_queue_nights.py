@@ -38,6 +38,7 @@ def spec(name: str, **changes: Any) -> StudySpec:
         "space": (Dimension(name="x", kind="float", low=0.0, high=1.0),),
         "baseline": {"x": 0.5},
         "trials": 6,
+        "enough": False,
         "steps": 10,
         "stopping": Stopping(rule="none"),
     }

@@ -43,6 +43,7 @@ class Noting:
         self._rule = rule
         self.cuts: dict[int, Any] = {}
         self.observe, self.close, self.versions = rule.observe, rule.close, dict[str, int]()
+        self.observe_noise = rule.observe_noise
 
     def decide(self, trial: int, step: int, curve: Curve) -> Any:
         cut = self._rule.decide(trial, step, curve)

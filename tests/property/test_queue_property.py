@@ -26,6 +26,7 @@ from smallhours.core.shares import ROUND_S
 from smallhours.core.spec import Priority, Stopping, StudySpec
 from smallhours.core.state import State
 from smallhours.core.trial import AttemptKey
+from smallhours.core.waiting import Why
 
 #: A Monday, 22:00.
 BEGAN = WallTime(unix=1_000_000.0, week_minute=22 * 60.0)
@@ -203,11 +204,13 @@ class Watched(Simulation):
                 continue
             for number in study.waiting:
                 assert (study.id, number) in machine.waits
-            if study.searched < study.spec.trials:
+            for number in study.held:
+                assert machine.waits[study.id, number][0] is Why.KNOWN_MISTAKE
+            if study.unproposed:
                 assert (study.id, None) in machine.waits
         for study_id, trial in machine.waits:
             study = machine.state.studies[study_id]
-            assert trial is None or trial in study.waiting
+            assert trial is None or trial in study.waiting or trial in study.held
         for _, since in machine.waits.values():
             assert 0.0 <= since <= self.timeline.mono()
 

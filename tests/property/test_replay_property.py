@@ -46,9 +46,9 @@ def tables(draw: st.DrawFn) -> Table:
         values[rng.random((configs, seeds, steps)) < 0.02] = math.nan
     return Table(
         name="t",
-        curves=values,
+        curves=values.round(3),
         goal=draw(st.sampled_from(Goal)),
-        seconds=np.broadcast_to(rng.uniform(0.1, 5.0, (configs, 1, 1)), values.shape),
+        seconds=np.broadcast_to(rng.uniform(0.1, 5.0, (configs, 1, 1)).round(3), values.shape),
         recorded=(seeds,) * configs,
     )
 

@@ -335,7 +335,7 @@ def file(tmp_path: Path) -> Path:
 def test_an_engine_that_dies_at_its_start_is_exit_3_with_its_last_words(
     state: Path, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def start(home: Home, *, stay: bool) -> subprocess.Popen[bytes]:
+    def start(home: Home, **_: object) -> subprocess.Popen[bytes]:
         home.log.write_text("something else\nno such device\n")
         return subprocess.Popen(["false"])
 

@@ -184,6 +184,47 @@ def test_huge_values_stop_nothing_and_break_nothing():
     assert run(rule, 9, [(-1) ** n * 1.7e308 for n in range(STEPS - 1)]) is None
 
 
+def test_values_that_are_no_numbers_count_nowhere():
+    """Diverged trials, one of which was the best, change neither the field nor a verdict."""
+    plain, among_diverged = rule_with_a_field(), rule_with_a_field()
+    for trial, bad in enumerate((math.nan, math.inf, -math.inf), start=4):
+        curve = {1: bad}
+        among_diverged.observe(trial, 1, curve)
+        assert among_diverged.decide(trial, 1, curve) is None
+        among_diverged.close(trial, curve, completed=False)
+    curve = {}
+    for step, value in enumerate([0.1] * 9 + [math.nan], start=1):
+        curve[step] = value
+        among_diverged.observe(7, step, curve)
+    assert among_diverged.decide(7, 10, curve) is None
+    among_diverged.close(7, curve, completed=False)
+    assert run(plain, 7, [0.1] * 9) is not None
+    cut = run(among_diverged, 9, [0.2] * STEPS)
+    assert cut is not None
+    assert cut == run(plain, 9, [0.2] * STEPS)
+    assert (cut.rank, cut.of) == (4, 5)
+    numbers = [cut.value, cut.threshold, *(value for _, value in cut.competitors)]
+    assert all(map(math.isfinite, numbers))
+
+
+def test_a_trial_goes_on_from_a_checkpoint_after_it_diverged():
+    rule = rule_with_a_field()
+    curve = {1: 0.1, 2: 0.1, 3: math.nan}
+    for step in curve:
+        rule.observe(9, step, {at: curve[at] for at in range(1, step + 1)})
+    for step in range(2, 20):
+        curve[step] = 0.1
+        rule.observe(9, step, curve)
+    assert rule.decide(9, 19, curve) is not None
+
+
+def test_what_seeds_change_stops_nothing_once_it_is_known():
+    wide = rule_with_a_field()
+    wide.observe_noise(1.0)
+    assert run(rule_with_a_field(), 9, [0.2] * (STEPS - 1)) is not None
+    assert run(wide, 9, [0.2] * (STEPS - 1)) is None
+
+
 def test_less_caution_stops_sooner():
     slow = [0.6 * math.log(1 + step) / math.log(1 + STEPS) for step in range(1, STEPS + 1)]
     rng = random.Random(3)

@@ -48,6 +48,7 @@ digits  waiting       0/6  – (–)            normal ×3  ~02:02, late
 
 urgent was paused by ada@pts/1; `resume urgent` goes on
 digits waits: not enough memory, for 1 m 30 s
+wine: 1 failed by a mistake in the code (`why wine`)
 
 The engine is running (process {pid}, session 2), until 23:32.
 """
@@ -519,6 +520,7 @@ def test_the_list_has_stable_keys(running: Recording) -> None:
         "id", "name", "state", "halted", "paused_by", "why", "since", "running", "searched",
         "trials", "confirmed", "confirmations", "best", "baseline", "metric", "goal", "priority",
         "weight", "hours", "place", "done_at", "in_time", "trials_in_time",
+        "code_failures", "unworkable", "known_mistakes",
     }  # fmt: skip
     assert (digits["why"], digits["since"]) == ("not enough memory", time.time() - 90)
     assert (digits["in_time"], digits["trials_in_time"]) == (False, 4)
@@ -609,7 +611,8 @@ def test_the_status_fits_on_a_small_page(running: Recording) -> None:
 def test_the_status_has_stable_keys(running: Recording) -> None:
     answer = document(status_page.status, running.home)
     assert set(answer) == {
-        "engine", "current", "backend", "device", "slots", "devices", "running", "waiting",
+        "engine", "current", "backend", "device", "slots", "packed", "devices", "plans", "running",
+        "waiting",
         "deadline", "late", "yielded_until", "yielded_to", "latest", "inbox",
     }  # fmt: skip
     (run,) = answer["running"]

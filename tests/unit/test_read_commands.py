@@ -208,7 +208,7 @@ def test_a_trial_that_was_behind_and_kept_is_told_why(empty: Recording) -> None:
 
 def test_an_interrupted_trial_that_was_resumed_tells_its_history(night: Recording) -> None:
     said = " ".join(printed(night, read.why, "wine/4").split())
-    assert "has been running on cpu for 4.0 s and is at step 4 of 10" in said
+    assert "has been running on the CPU for 4.0 s and is at step 4 of 10" in said
     assert (
         "It ran in 2 attempts: (1) to step 3, interrupted: Ctrl-C was pressed;"
         " (2) from step 2 to step 4, running." in said
@@ -244,7 +244,7 @@ def test_why_a_study_counts_its_reasons_in_groups(night: Recording) -> None:
     assert said.startswith("wine is running: 4 of 6 trials are over; 1 running and 1 waiting.\n")
     assert "\n2 finished\n  2  ran to the end  wine/0 and wine/1\n" in said
     assert "\n1 stopped by a rule or a limit\n  1  stopped by the rule  wine/2\n" in said
-    assert "\n1 failed in the study's code\n  1  raised an exception  wine/3\n" in said
+    assert "\n1 failed by a mistake in the code\n  1  raised an exception  wine/3\n" in said
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_json_of_a_study_holds_every_trial(night: Recording) -> None:
     assert set(shown) - set(document(night, read.show, None)["studies"][0]) == {
         "question", "hypothesis", "steps", "source", "halted", "added_at", "started_at",
         "ended_at", "states", "reasons", "confirmed", "confirmations", "steps_run", "steps_saved",
-        "seconds_saved", "recheck", "rows",
+        "seconds_saved", "packing", "recheck", "rows",
     }  # fmt: skip
     assert shown["reasons"] == {"completed": 2, "rule_cut": 1, "exception": 1}
     assert [row["trial"] for row in shown["rows"]] == [f"wine/{n}" for n in range(6)]
@@ -351,9 +351,9 @@ def test_json_of_a_trial_has_numbers_as_numbers_and_nan_as_null(night: Recording
     assert shown["score"] is None
     assert shown["reason"]["value"] is None
     assert set(shown["attempts"][0]) == {
-        "number", "device", "started_at", "ended_at", "resume_step", "pid", "intent", "reason",
-        "then", "last_step", "seconds", "peak_bytes", "footprint",
-        "rejected",
+        "number", "device", "device_title", "started_at", "ended_at", "resume_step", "pid",
+        "intent", "reason", "then", "last_step", "seconds", "peak_bytes", "footprint", "probe",
+        "expected_bytes", "promised_bytes", "held_bytes", "cap", "rejected",
     }  # fmt: skip
 
 
@@ -365,9 +365,10 @@ def test_json_of_why_has_the_documented_keys(night: Recording) -> None:
     assert trial["reason"]["cause"] == "ctrl-c"
     study = document(night, read.why, "wine")
     assert set(study) == {
-        "study", "state", "outcome", "halted", "paragraphs", "groups", "failures", "recheck",
+        "study", "state", "outcome", "halted", "paragraphs", "groups", "failures",
+        "mistakes", "recheck",
     }  # fmt: skip
-    assert [group["trials"] for group in study["groups"]] == [2, 1, 1, 0, 0, 0]
+    assert [group["trials"] for group in study["groups"]] == [2, 1, 1, 0, 0, 0, 0, 0]
     assert study["failures"][0]["trials"] == ["wine/3"]
 
 

@@ -93,31 +93,49 @@ def test_every_verdict_is_put_into_words_and_numbers(stopping) -> None:
         assert len(labels) == len(set(labels))
 
 
-def older(facts: list[f.Fact]) -> list[f.Fact]:
-    """Return the facts as if an earlier version of the rule had given the first verdict."""
-    index = next(i for i, fact in enumerate(facts) if isinstance(fact, f.Intended))
-    reason = msgspec.structs.replace(facts[index].reason, version=0, value=0.7)
-    return [
-        *facts[:index],
-        msgspec.structs.replace(facts[index], reason=reason),
-        *facts[index + 1 :],
-    ]
+def older(facts: list[f.Fact], versions: dict[str, int] | None) -> list[f.Fact]:
+    """Return the facts as if a session with these versions of the rules had made them."""
+    return [_older(fact, versions) for fact in facts]
+
+
+def _older(fact: f.Fact, versions: dict[str, int] | None) -> f.Fact:
+    if isinstance(fact, f.SessionStarted):
+        return msgspec.structs.replace(fact, rules=versions)
+    if isinstance(fact, f.Intended):
+        reason = msgspec.structs.replace(fact.reason, version=0, value=0.7)
+        return msgspec.structs.replace(fact, reason=reason)
+    return fact
 
 
 def test_the_verdict_of_another_version_is_not_comparable(tmp_path) -> None:
-    report = check(tmp_path, older(night_with_stops(asha_spec())))
+    facts = older(night_with_stops(asha_spec()), {"asha": 0})
+    report = check(tmp_path, facts)
     assert report.good
     assert [(found.level, "not comparable" in found.text) for found in report.findings] == [
         ("note", True)
-    ]
+    ] * 5
 
 
-def test_nor_is_a_stop_that_another_version_did_not_make(tmp_path) -> None:
-    facts = older(night_with_stops(asha_spec()))
-    facts.remove([fact for fact in facts if isinstance(fact, f.Intended)][-1])
+@pytest.mark.parametrize("versions", [{"asha": 0}, {}, None], ids=str)
+def test_nor_are_stops_that_another_version_did_not_make(tmp_path, versions) -> None:
+    """Not one stop is on record: only the session says which version decided."""
+    facts = older(night_with_stops(asha_spec()), versions)
+    facts = [fact for fact in facts if not isinstance(fact, f.Intended)]
     report = check(tmp_path, facts)
     assert report.good
-    assert len(report.findings) == 2
+    (found,) = report.findings
+    assert found.level == "note"
+    assert "wine" in found.text
+    assert "5 reports" in found.text
+    assert "not comparable" in found.text
+
+
+def test_what_other_rules_were_in_a_session_does_not_matter(tmp_path) -> None:
+    facts = night_with_stops(asha_spec())
+    facts.remove([fact for fact in facts if isinstance(fact, f.Intended)][-1])
+    begun = next(i for i, fact in enumerate(facts) if isinstance(fact, f.SessionStarted))
+    facts[begun] = msgspec.structs.replace(facts[begun], rules={"asha": 1, "median": 0})
+    assert not check(tmp_path, facts).good
 
 
 def test_a_stop_by_another_version_where_this_one_stops_nothing_is_not_wrong(tmp_path) -> None:

@@ -66,6 +66,8 @@ _OF_STUDY: Final[Mapping[str, Mark]] = {
     "halted": Mark("!", "!", "halted", "failed"),
     "retired": Mark("■", "#", "put aside", "waiting"),
     "done": DONE,
+    "exhausted": DONE,
+    "enough": DONE,
     "cancelled": CANCELLED,
     "budget": Mark("▽", "%", "out of time", "stopped"),
 }

@@ -20,7 +20,13 @@ from smallhours_tui.widgets.cells import Cell
 
 #: A status older than this is not of now: the engine writes one every two seconds.
 SILENT_S: Final = 12.0
-_OUTCOMES: Final = {"done": "done", "cancelled": "cancelled", "budget": "out of time"}
+_OUTCOMES: Final = {
+    "done": "done",
+    "cancelled": "cancelled",
+    "budget": "out of time",
+    "exhausted": "exhausted",
+    "enough": "found enough",
+}
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 
 

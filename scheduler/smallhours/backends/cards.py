@@ -51,9 +51,23 @@ class _Step:
     turns: int = 0
 
 
+@dataclass(slots=True)
+class Use:
+    """What a device did so far: integrals over time."""
+
+    #: Of the bytes in use.
+    byte_s: float = 0.0
+    #: Of the progress of all trials: seconds that the work would have taken alone.
+    work_s: float = 0.0
+    #: Of the share of the time that it was busy.
+    busy_s: float = 0.0
+
+
 @dataclass(slots=True, eq=False)
 class _Place:
     device: SimulatedDevice
+    use: Use = field(default_factory=Use)
+    settled_at: float = 0.0
     closed: Closed | None = None
     steps: dict[AttemptKey, _Step] = field(default_factory=dict)
 
@@ -115,6 +129,12 @@ class SimulatedDevices:
         """Return the memory of a process's device."""
         return self._where[key].device.total_bytes
 
+    def use(self) -> dict[str, Use]:
+        """Return what each device did so far."""
+        for place in self._places.values():
+            self._settle(place)
+        return {name: place.use for name, place in self._places.items()}
+
     def seen(self) -> DevicesSeen:
         """Return what a probe would see now."""
         found = tuple(self._seen(place) for place in self._places.values())
@@ -141,6 +161,12 @@ class SimulatedDevices:
     def _settle(self, place: _Place) -> None:
         """Take off what was done of each step since its pace last changed."""
         now = self._timeline.mono()
+        span, place.settled_at = now - place.settled_at, now
+        working = [step for step in place.steps.values() if step.done is not None]
+        busy = sum(step.load.busy * step.rate / place.device.speed for step in working)
+        place.use.byte_s += span * sum(step.used_bytes for step in place.steps.values())
+        place.use.work_s += span * sum(step.rate for step in working)
+        place.use.busy_s += span * min(1.0, busy)
         for step in place.steps.values():
             step.left_s = max(0.0, step.left_s - (now - step.since) * step.rate)
             step.since = now

@@ -270,9 +270,10 @@ class SimulatedBackend:
             return
         process.begun = True
         if self.devices is not None:
-            self.devices.enter(
-                process.order.key, process.order.device, script.load, script.device_bytes
-            )
+            order = process.order
+            cap = script.device_bytes if order.memory_bytes is None else order.memory_bytes
+            taken = min(script.device_bytes, cap)  # beyond its cap it runs into its own wall
+            self.devices.enter(order.key, order.device, script.load, taken)
         self._say(
             e.ProcessStarted(
                 at=self.timeline.mono(),

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeAlias, assert_never
 
+from smallhours import rules
 from smallhours.backends.simulated import SimulatedBackend
 from smallhours.backends.timeline import Timeline
 from smallhours.core import actions as a
@@ -237,6 +238,7 @@ class Simulation:
                 version="simulated",
                 directory="",
                 backend="simulated",
+                rules=rules.versions(),
                 wall=self.wall,
                 stay=self._stay,
             )

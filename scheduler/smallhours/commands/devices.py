@@ -1,22 +1,28 @@
-"""How devices are shown: one line of words each."""
+"""How devices are shown: what they are doing, and the trials on them."""
 
 from __future__ import annotations
 
-from smallhours.status import DeviceReading
+from collections.abc import Mapping
+from typing import Final
+
+from smallhours.explain.packing import cap_words, model
+from smallhours.status import DevicePlan, DeviceReading
 from smallhours.text import clean, duration, listing, number, percent, size
 
 #: A reading older than this is not of now; the line says so.
 _OLD_S = 15.0
 _NAMES_LISTED = 4
-_PART_LENGTH = 12
-
-
-def title(kind: str, index: int | None, name: str) -> str:
-    """Return what a device is called for short: ``cpu``, ``GPU 0``, ``GPU 0 MIG-1f2e9a``."""
-    if kind == "cpu":
-        return "cpu"
-    card = "GPU" if index is None else f"GPU {index}"
-    return card if kind == "gpu" else f"{card} {name[:_PART_LENGTH]}"
+_TRIALS_LISTED = 6
+#: Why nothing more is started on a device.
+_SHUT: Final[Mapping[str, str]] = {
+    "hot": "too hot: nothing starts until it has cooled",
+    "gone": "nothing starts while it is gone",
+    "quiet": "quiet hours: nothing starts",
+    "harm": "nothing starts until a trial ends: the latest one slowed the others down",
+    "probe": "nothing starts beside a study's first trial while that is watched",
+    "room": "being cleared for a study's first trial, which is watched alone",
+    "full": "as many trials as may be",
+}
 
 
 def words(reading: DeviceReading, now: float) -> str:
@@ -26,8 +32,7 @@ def words(reading: DeviceReading, now: float) -> str:
         reading: The latest of it.
         now: Wall time (Unix seconds).
     """
-    model = clean(reading.label, 40).removeprefix("NVIDIA ").removeprefix("GeForce ")
-    name = "" if reading.kind == "cpu" else f"{model}: "
+    name = "" if reading.kind == "cpu" else f"{model(reading.label)}: "
     if reading.at is None:
         return f"{name}gone; it is looked for from time to time"
     said = ", ".join(_figures(reading)) or "nothing is known of it"
@@ -66,3 +71,22 @@ def _others(reading: DeviceReading) -> str:
         for process in foreign
     ]
     return f"others: {listing(names, _NAMES_LISTED)}" if names else ""
+
+
+def plan_words(plan: DevicePlan, studies: Mapping[int, str]) -> str:
+    """Return which trials are on a device, what is kept for them, and why nothing more starts.
+
+    Args:
+        plan: What the engine plans for it.
+        studies: The studies' names by id.
+    """
+    parts = []
+    if plan.trials:
+        names = [f"{studies.get(study, study)}/{trial}" for study, trial in plan.trials]
+        kept = f"{size(plan.promised_bytes)} of {size(plan.room_bytes)} kept for"
+        parts.append(f"{kept} {listing(names, _TRIALS_LISTED)}")
+    if plan.shut is not None:
+        parts.append(_SHUT[plan.shut])
+    if plan.cap is not None:
+        parts.append(cap_words(plan.cap))
+    return "; ".join(parts)

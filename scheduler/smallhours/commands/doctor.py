@@ -7,13 +7,14 @@ import platform
 import shutil
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import TextIO
 
 from smallhours import logind, processes, settings
-from smallhours.commands import doctor_devices, doctor_state, documents
+from smallhours.commands import doctor_devices, doctor_packing, doctor_state, documents
 from smallhours.commands.finding import Finding, Verdict
 from smallhours.devices import host
 from smallhours.errors import UsageError
@@ -67,6 +68,7 @@ def examine(home: Home, devices: doctor_devices.Look | None = None) -> Iterator[
     for package in _NEEDED:
         yield _package(package)
     yield from devices.findings()
+    yield from doctor_packing.examine([found.device for found in devices.found])
     yield from _settings(home)
     yield _sockets()
     yield _logout()
@@ -80,9 +82,18 @@ def _print(writer: Page, findings: list[Finding], wrong: list[str]) -> None:
     for finding in findings:
         mark = _MARKS[finding.verdict]
         head = Toned(mark.text.ljust(6), mark.tone)
-        writer.line(head, finding.what.ljust(width + 2), finding.found)
+        indent = width + 8
+        found = textwrap.wrap(
+            clean(finding.found),
+            max(20, writer.width - indent),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        writer.line(head, finding.what.ljust(width + 2), found[0] if found else "")
+        for line in found[1:]:
+            writer.line(line, indent=indent)
         if finding.do:
-            writer.paragraph(finding.do, indent=width + 8)
+            writer.paragraph(finding.do, indent=indent)
     writer.line()
     if wrong:
         writer.line(Toned(f"{count(len(wrong), 'thing is', 'things are')} wrong: ", "red"),

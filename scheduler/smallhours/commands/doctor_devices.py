@@ -9,19 +9,18 @@ from functools import partial
 
 from smallhours import settings
 from smallhours.clock import SystemClock
-from smallhours.commands.devices import title
 from smallhours.commands.finding import Finding, Verdict
 from smallhours.devices.base import Device, Gap, Probe, Reading, display_reserve_bytes, gaps
 from smallhours.devices.cpu import CpuProbe
 from smallhours.devices.mps_usable import Machine, Obstacle
 from smallhours.devices.nvml import NvmlProbe
 from smallhours.errors import UsageError
+from smallhours.explain.packing import title
 from smallhours.foreign import in_any_session
 from smallhours.text import clean, count, listing, number, size
 
 #: What Ray, torch and one trial need.
 _MEMORY_BYTES = 2 * 2**30
-_NOT_YET = "this version runs trials on the CPU only; packing onto GPUs comes next."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +153,8 @@ def _gpu(gpu: Found) -> Finding:
     reserve = display_reserve_bytes(device)
     if reserve and device.display:
         said.append(f"shows a screen, for which {size(reserve)} are left")
-    return Finding(what=what, verdict="note", found=", ".join(said), do=_do(gpu.gaps))
+    verdict: Verdict = "note" if gpu.gaps else "ok"
+    return Finding(what=what, verdict=verdict, found=", ".join(said), do=_do(gpu.gaps))
 
 
 def _mps(machine: Machine, cards: list[Device]) -> Iterator[Finding]:
@@ -178,7 +178,5 @@ def _mps(machine: Machine, cards: list[Device]) -> Iterator[Finding]:
 
 
 def _do(missing: tuple[Gap, ...]) -> str:
-    if not missing:
-        return _NOT_YET
     told = "; ".join(f"{gap.what} ({gap.instead})" for gap in missing)
-    return f"{_NOT_YET} What it doesn't tell: {told}."
+    return f"what it doesn't tell: {told}" if told else ""

@@ -10,7 +10,9 @@ from typing import Any, TextIO
 import msgspec
 
 from smallhours.core.reasons import Completed, Diverged, Reason
-from smallhours.snapshot import AttemptView, Effort, StudyView, TrialRow, TrialView
+from smallhours.explain import packing as words
+from smallhours.nameplates import Nameplate
+from smallhours.snapshot import AttemptView, Effort, PackingView, StudyView, TrialRow, TrialView
 
 
 def write(out: TextIO, document: Mapping[str, object]) -> None:
@@ -53,8 +55,36 @@ def study_in_brief(study: StudyView, effort: Effort) -> dict[str, object]:
     }
 
 
+def packing(view: PackingView | None, plates: Mapping[str, Nameplate]) -> dict[str, object] | None:
+    """Return how a study's trials were packed, with what their devices are called."""
+    if view is None:
+        return None
+    return {
+        **msgspec.to_builtins(view),
+        "compute": view.compute,
+        "devices": [device(name, plates) for name in view.devices],
+        "meaning": words.meaning(view),
+    }
+
+
+def device(name: str, plates: Mapping[str, Nameplate]) -> dict[str, object]:
+    """Return what a device is called; what nobody remembers of it is null."""
+    plate = plates.get(name)
+    return {
+        "name": name,
+        "title": words.called(name, plates),
+        "label": None if plate is None else plate.label,
+        "index": None if plate is None else plate.index,
+    }
+
+
 def study(
-    view: StudyView, effort: Effort, rows: list[TrialRow], recheck: Mapping[str, object]
+    view: StudyView,
+    effort: Effort,
+    rows: list[TrialRow],
+    *,
+    packed: Mapping[str, object] | None,
+    recheck: Mapping[str, object],
 ) -> dict[str, object]:
     """Return everything about a study.
 
@@ -62,6 +92,7 @@ def study(
         view: The study.
         effort: What its trials took.
         rows: All of them.
+        packed: How its trials were packed; None: they have fixed places.
         recheck: What its rechecked trials say of stopping.
     """
     return {
@@ -81,12 +112,13 @@ def study(
         "steps_run": effort.steps_run,
         "steps_saved": effort.steps_saved,
         "seconds_saved": effort.seconds_saved,
+        "packing": packed,
         "recheck": recheck,
         "rows": [{"trial": view.trial_name(row.number), **plain(row)} for row in rows],
     }
 
 
-def trial(view: TrialView) -> dict[str, object]:
+def trial(view: TrialView, plates: Mapping[str, Nameplate]) -> dict[str, object]:
     """Return everything about a trial."""
     return {
         "trial": view.name,
@@ -105,14 +137,15 @@ def trial(view: TrialView) -> dict[str, object]:
         "last_step": view.last_step,
         "seconds": view.seconds,
         "curve": list(view.curve.items()),
-        "attempts": [_attempt(attempt) for attempt in view.attempts],
+        "attempts": [_attempt(attempt, plates) for attempt in view.attempts],
         "checkpoints": view.checkpoints,
     }
 
 
-def _attempt(view: AttemptView) -> dict[str, object]:
+def _attempt(view: AttemptView, plates: Mapping[str, Nameplate]) -> dict[str, object]:
     return {
         **msgspec.to_builtins(view),
+        "device_title": words.called(view.device, plates),
         "intent": reason(view.intent),
         "reason": reason(view.reason),
     }

@@ -7,6 +7,8 @@ from typing import Any, TextIO
 
 from smallhours import text
 from smallhours.commands.plans import Plans, in_order, open_ledger, requests, waiting_in_brief
+from smallhours.commands.show_study import OUTCOMES
+from smallhours.core.failures import KINDS, Kind
 from smallhours.paths import Home
 from smallhours.snapshot import Snapshot, StudyView
 from smallhours.snapshot.compare import against_baseline
@@ -17,7 +19,6 @@ from smallhours.text import Page, Piece, Toned, clock, count, number
 _OVER_LISTED = 8
 #: Columns from which on there is room for more words.
 _WIDE = 110
-_OUTCOMES = {"done": "done", "cancelled": "cancelled", "budget": "out of time"}
 _TONES: dict[str, text.Tone] = {
     "running": "cyan",
     "waiting": "yellow",
@@ -26,6 +27,8 @@ _TONES: dict[str, text.Tone] = {
     "done": "green",
     "cancelled": "magenta",
     "out of time": "magenta",
+    "exhausted": "green",
+    "found enough": "green",
     "retired": "dim",
     "archived": "dim",
     "removed": "dim",
@@ -41,11 +44,13 @@ def ls(home: Home, *, everything: bool = False, as_json: bool, out: TextIO) -> i
     (studies that are over and not listed) and ``inbox``: the requests that wait for the engine,
     each with id, verb, what (in words), asked_at, uid.
 
-    Each study has id, name, state (running, waiting, paused, halted, done, cancelled, out of time,
-    retired, archived, removed), halted and paused_by (null or text), why and since (why its next
-    trial waits; null: it doesn't, or nobody knows), running (trials), searched, trials, confirmed,
-    confirmations, best and baseline (scores), metric, goal, priority, weight, hours, place,
-    done_at, in_time, trials_in_time. Times are Unix seconds; what is not known is null.
+    Each study has id, name, state (running, waiting, paused, halted, done, exhausted, found enough,
+    cancelled, out of time, retired, archived, removed), code_failures and unworkable (trials that
+    failed by a mistake in the code, and configurations that can't work), known_mistakes (trials
+    that wait as such), halted and paused_by (null or text), why and since (why
+    its next trial waits; null: it doesn't, or nobody knows), running (trials), searched, trials,
+    confirmed, confirmations, best and baseline (scores), metric, goal, priority, weight, hours,
+    place, done_at, in_time, trials_in_time. Times are Unix seconds; what is not known is null.
 
     Args:
         home: The state directory.
@@ -85,8 +90,24 @@ def state_of(view: StudyView) -> str:
     if view.archived:
         return "archived"
     if view.outcome is not None and view.state == "ended":
-        return _OUTCOMES[view.outcome]
+        return OUTCOMES[view.outcome]
     return view.state
+
+
+def ended_as(view: StudyView, kind: Kind) -> int:
+    """Return how many trials of a study ended in a way that says this of them."""
+    return sum(len(trials) for reason, trials in view.reasons.items() if KINDS[reason] is kind)
+
+
+def _failures(view: StudyView) -> str:
+    """Return how many trials failed and for which kind of reason; empty: none did."""
+    counts = (
+        (ended_as(view, Kind.CODE), "failed by a mistake in the code"),
+        (ended_as(view, Kind.IDEA), "can't work as configured"),
+        (len(view.held), "wait as known mistakes"),
+    )
+    said = [f"{number_} {what}" for number_, what in counts if number_]
+    return f"{view.name}: {', '.join(said)} (`why {view.name}`)" if said else ""
 
 
 def _chosen(heads: Sequence[Head], *, everything: bool) -> tuple[list[Head], int]:
@@ -111,6 +132,9 @@ def _document(plans: Plans, view: StudyView) -> dict[str, Any]:
         "paused_by": view.paused_by or None,
         "why": waits[0] if waits else None,
         "since": waits[1] if waits else None,
+        "code_failures": ended_as(view, Kind.CODE),
+        "unworkable": ended_as(view, Kind.IDEA),
+        "known_mistakes": len(view.held),
         "running": len(view.running_since),
         "searched": view.ended,
         "trials": view.spec.trials,
@@ -201,7 +225,10 @@ class _Listing:
         noted = [view for view in views if details[view.id] and not wide]
         for view in noted:
             page.paragraph(f"{view.name} {details[view.id]}", hang=2)
-        if noted:
+        failed = [said for view in views if (said := _failures(view))]
+        for said in failed:
+            page.paragraph(said, hang=2)
+        if noted or failed:
             page.line()
         print_requests(page, waiting)
         page.line(Toned(self._standing(any(_is_open(view) for view in views)), "dim"))

@@ -28,15 +28,19 @@ def show(
 
     JSON of a study: what is above, and question, hypothesis, steps, source, halted, added_at,
     started_at, ended_at, states, reasons (counts), confirmed, confirmations, steps_run,
-    steps_saved, seconds_saved, recheck (as `why` has it), and ``rows``: every trial with trial,
-    number, role, of, params, seed, reason (its name), score, last_step, seconds. ``best`` and
-    ``baseline`` hold trial, score, fresh and seeds (each n, mean, sd), confirmed, confirmations.
+    steps_saved, seconds_saved, packing (null where trials have fixed places; else kind, devices:
+    each name, title, label, index; probes, measured, largest_bytes, predicted, missed, bias,
+    tightness, sharing, busy, weight, compute, step_s and meaning: the text), recheck (as `why` has
+    it) and ``rows``: every trial with trial, number, role, of, params, seed, reason (its name),
+    score, last_step, seconds. ``best`` and ``baseline`` hold trial, score, fresh and seeds (each n,
+    mean, sd), confirmed, confirmations.
 
     JSON of a trial: trial, number, study, role, of, params, seed, state, waiting (why, to,
     from_step), reason, then, continued (each at, cause, by, attempts), score, last_step, seconds,
-    curve ([step, value] pairs), attempts (number, device, started_at, ended_at, resume_step, pid,
-    intent, reason, then, last_step, seconds, peak_bytes, footprint, rejected) and checkpoints
-    (step, attempt, path, size_bytes, at).
+    curve ([step, value] pairs), attempts (number, device, device_title, started_at, ended_at,
+    resume_step, pid, intent, reason, then, last_step, seconds, peak_bytes, footprint, probe,
+    expected_bytes, promised_bytes, held_bytes, cap, rejected) and checkpoints (step, attempt, path,
+    size_bytes, at).
 
     Returns:
         The exit code.
@@ -75,9 +79,10 @@ def why(
     last_step, seconds, then, reason).
 
     JSON of a study: study, state, outcome, halted, paragraphs, groups (group, trials, reasons: each
-    reason, trials, names), failures (type, message, where, fingerprint, trials: names) and recheck
-    (drawn, finished, unfinished, false, pick, seed_sd, level, own, pooled; the last two n, false,
-    share, low, high).
+    reason, trials, names), failures (type, message, where, fingerprint, trials: names), mistakes:
+    failures by cause (kind, cause, trials, others, boundary: the split that sets them apart, or
+    null, words), and recheck (drawn, finished, unfinished, false, pick, seed_sd, level, own,
+    pooled; the last two n, false, share, low, high).
 
     JSON of two trials: trials (two names), metric, goal, paragraphs, params (each name, values),
     scores, reasons, steps (each step, values, ahead) and spans (each from, to, ahead).
@@ -103,7 +108,7 @@ def why(
         else:
             from smallhours.commands import why_trial
 
-            why_trial.why(snapshot, found.study, found.trial, as_json=as_json, out=out)
+            why_trial.why(snapshot, home, found.study, found.trial, as_json=as_json, out=out)
     return 0
 
 

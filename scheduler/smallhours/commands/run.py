@@ -6,13 +6,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smallhours import exits, inbox, logind, processes, settings, submit
-from smallhours.commands import asking, read
+from smallhours.commands import asking, choosing, read
 from smallhours.commands.board import StudyBoard
 from smallhours.core.reasons import TAGS, Completed
 from smallhours.errors import EngineError, LedgerError
@@ -44,15 +44,19 @@ _MOST_STARTS = 3
 class Engine:
     """The engine of a state directory; started where it is needed and none lives."""
 
-    def __init__(self, home: Home, *, stay: bool = False) -> None:
+    def __init__(
+        self, home: Home, *, stay: bool = False, more: Mapping[str, str] | None = None
+    ) -> None:
         """Look at nothing yet.
 
         Args:
             home: The state directory.
             stay: Have an engine that is started here wait for more when the queue runs dry.
+            more: Variables for the environment of an engine that is started here.
         """
         self._home = home
         self._stay = stay
+        self._more = more or {}
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
 
@@ -75,9 +79,11 @@ class Engine:
             if code != exits.DONE or self._starts >= _MOST_STARTS:
                 raise EngineError(self._obituary(f"the engine died while it started (code {code})"))
         else:
-            settings.read()  # the engine would only log what is wrong with them
+            wishes = settings.read()  # the engine would only log what is wrong with them
+            if not self._more:
+                choosing.check(wishes)
             print("starting the engine ...", flush=True)
-        self._process = processes.start_engine(self._home, stay=self._stay)
+        self._process = processes.start_engine(self._home, stay=self._stay, more=self._more)
         self._starts += 1
 
     def gave_up(self) -> bool:
@@ -142,6 +148,7 @@ def run(
     rename: str | None = None,
     detach: bool = False,
     until: str | None = None,
+    devices: str | None = None,
 ) -> int:
     """Add the studies of a file, see that an engine runs, and watch them.
 
@@ -152,16 +159,18 @@ def run(
         rename: Another name for the file's only study.
         detach: Don't watch.
         until: When all must be over, as it was typed; None: as it was.
+        devices: What an engine that is started may use, as it was typed; None: as set.
 
     Returns:
         The exit code.
     """
     deadline = None if until is None else parse_until(until, datetime.now().astimezone())
+    more = choosing.environment(home, devices)
     _, added = submit.add(home, path, replace=replace, rename=rename)
     requests = [study.request for study in added]
     if deadline is not None:
         requests.append(ask_deadline(home, deadline))
-    engine = Engine(home)
+    engine = Engine(home, more=more)
     refused, accepted = 0, []
     for number, (ok, text) in enumerate(engine.ask_all(requests)):
         print(clean(text), file=sys.stdout if ok else sys.stderr, flush=True)
@@ -175,20 +184,23 @@ def run(
     return _USAGE if refused else code
 
 
-def resume(home: Home, name: str | None = None) -> int:
+def resume(home: Home, name: str | None = None, *, devices: str | None = None) -> int:
     """Go on with everything that was interrupted, paused or halted, and watch it.
 
     Args:
         home: The state directory.
         name: Release and watch this study only; the others go on all the same.
+        devices: What an engine that is started may use, as it was typed; None: as set.
 
     Returns:
         The exit code.
 
     Raises:
         NotFoundError: there is no study of that name.
+        UsageError: there is no such device.
         EngineError: the engine can't be started, or died.
     """
+    more = choosing.environment(home, devices)
     heads = asking.heads(home)
     if name is not None:
         with Snapshot(home) as snapshot:
@@ -196,17 +208,20 @@ def resume(home: Home, name: str | None = None) -> int:
         heads = [head for head in heads if head.id == chosen]
     held = [head for head in heads if head.held]
     wanted = [head.id for head in heads if not head.over]
-    if not wanted:
+    added = name is None and any(request.verb == "add" for request in inbox.pending(home))
+    if not wanted and not added:
         what = f"{name} is done" if name else "nothing is left to do"
         print(f"{what}; `smallhours show` lists what there is")
         return 0
-    engine = Engine(home)
+    engine = Engine(home, more=more)
     if held:
         only = held[0].id if name is not None else None
         ((_, text),) = engine.ask_all([inbox.submit(home, "release", {"study": only})])
         print(clean(text), flush=True)
     else:
         engine.wait_until_read()
+    if added:
+        wanted = [head.id for head in asking.heads(home) if not head.over]
     return watch(home, wanted, engine)
 
 
@@ -319,8 +334,18 @@ def _failure(study: StudyBoard) -> str:
 def _mend(study: StudyBoard) -> str:
     """Return what to do about a halted study."""
     again = f"`smallhours resume {study.label}`"
-    if study.halted is not None and study.halted.cause == "disk":
-        return f"make room, then {again}"
+    match study.halted.cause if study.halted is not None else None:
+        case "disk":
+            return f"make room, then {again}"
+        case "no_device":
+            return f"`smallhours doctor` says what there is; {again} tries again"
+        case "space_exhausted":
+            return (
+                "make the parameters that drive memory smaller in the file, then `smallhours run"
+                f" {study.source}`; {again} asks the search for more as it is"
+            )
+        case _:
+            pass
     return (
         f"trials run from a copy of the code: mend the file, then `smallhours run {study.source}`;"
         f" {again} tries again as it is"

@@ -9,6 +9,7 @@ from smallhours.commands import rechecks
 from smallhours.core.reasons import tag
 from smallhours.core.trial import Role, TrialState
 from smallhours.explain import WORDS, in_brief, kind
+from smallhours.explain import packing as words
 from smallhours.snapshot import Effort, EngineView, Snapshot, StudyView, TrialView, Waiting
 from smallhours.snapshot.compare import against_baseline
 from smallhours.text import Page, Piece, Toned, count, duration, number, of_kind
@@ -26,10 +27,21 @@ _KINDS: dict[str, text.Kind] = {
     "done": "done",
     "cancelled": "stopped",
     "budget": "stopped",
+    "exhausted": "done",
+    "enough": "done",
+}
+#: How a study ended, in a word or two.
+OUTCOMES = {
+    "done": "done",
+    "cancelled": "cancelled",
+    "budget": "out of time",
+    "exhausted": "exhausted",
+    "enough": "found enough",
 }
 _WAITING = {
     "place": "for a free place",
     "alone": "to run alone: it ran out of memory beside others",
+    "known_mistake": "as a known mistake, until `release` or `cancel`",
     "study_halted": "because its study is halted",
     "study_over": "in vain: its study is over",
     "engine_down": "for the engine: `smallhours resume`",
@@ -48,7 +60,7 @@ def state_words(study: StudyView) -> str:
     """Return a study's state in a word or two."""
     if study.outcome is None:
         return study.state
-    return {"done": "done", "cancelled": "cancelled", "budget": "out of time"}[study.outcome]
+    return OUTCOMES[study.outcome]
 
 
 def overview(snapshot: Snapshot, *, as_json: bool, out: TextIO) -> None:
@@ -86,9 +98,10 @@ def study(snapshot: Snapshot, study_id: int, *, as_json: bool, out: TextIO) -> N
     if as_json:
         from smallhours.commands import documents
 
+        packed = documents.packing(snapshot.packing(study_id), snapshot.nameplates())
         found = rechecks.document(snapshot.rechecks(view))
-        rows = snapshot.rows(study_id)
-        documents.write(out, documents.study(view, snapshot.effort(view), rows, found))
+        rows, effort = snapshot.rows(study_id), snapshot.effort(view)
+        documents.write(out, documents.study(view, effort, rows, packed=packed, recheck=found))
         return
     page = Page(out)
     state = state_words(view)
@@ -98,12 +111,13 @@ def study(snapshot: Snapshot, study_id: int, *, as_json: bool, out: TextIO) -> N
     page.line()
     facts = _facts(view, snapshot.effort(view))
     page.pairs([*facts, ("rechecks", rechecks.brief(snapshot.rechecks(view)))])
+    _print_packing(page, snapshot, view)
     if view.reasons:
         page.line()
         page.line(Toned("How trials ended", "bold"), indent=2)
-        for reason, words in WORDS.items():
+        for reason, ended_words in WORDS.items():
             if reason in view.reasons:
-                ended = of_kind(words, kind(reason))
+                ended = of_kind(ended_words, kind(reason))
                 page.line(f"{len(view.reasons[reason]):>6}  ", ended, indent=2)
     _print_trials(page, snapshot, view)
     _print_open(page, snapshot, view)
@@ -146,6 +160,7 @@ def _facts(view: StudyView, effort: Effort) -> list[tuple[str, str]]:
         ("trials", _progress(view)),
         ("steps", steps),
         ("time", _time(view, effort)),
+        ("search ended", view.search_ended),
         ("halted", view.halted and f"{view.halted} (`smallhours resume` releases it)"),
         ("file", view.source),
     ]
@@ -179,6 +194,27 @@ def _time(view: StudyView, effort: Effort) -> str:
         return ""
     until = f", ended {text.moment(view.ended_at)}" if view.ended_at else ""
     return f"{duration(effort.seconds)} of running, started {text.moment(view.started_at)}{until}"
+
+
+def _print_packing(page: Page, snapshot: Snapshot, view: StudyView) -> None:
+    """Print what was learned of what its trials need; nothing where they have fixed places."""
+    packing = snapshot.packing(view.id)
+    if packing is None:
+        return
+    plates = snapshot.nameplates()
+    page.line()
+    page.line(Toned("What its trials need", "bold"), indent=2)
+    names = [words.described(device, plates) for device in packing.devices]
+    page.pairs(
+        [
+            ("devices", text.listing(names)),
+            ("first", words.probe_words(packing, view.name)),
+            ("memory", words.memory_words(packing)),
+            ("", words.meaning(packing)),
+            ("compute", words.compute_words(packing)),
+        ],
+        indent=4,
+    )
 
 
 def _print_trials(page: Page, snapshot: Snapshot, view: StudyView) -> None:
@@ -243,8 +279,8 @@ def _print_open(page: Page, snapshot: Snapshot, view: StudyView) -> None:
     page.line(Toned("Running and waiting", "bold"), indent=2)
     rows: list[tuple[Piece, ...]] = []
     for trial in trials[:_LISTED]:
-        state, words = _doing(trial)
-        rows.append((trial.name, of_kind(state, _KINDS.get(state, "waiting")), words))
+        state, doing = _doing(trial)
+        rows.append((trial.name, of_kind(state, _KINDS.get(state, "waiting")), doing))
     page.table(("trial", "state", ""), rows, shrink=(2, 0))
     if len(view.open) > _LISTED:
         page.line(Toned(f"... and {len(view.open) - _LISTED} more", "dim"), indent=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TextIO
 
 from smallhours import text
@@ -11,6 +12,8 @@ from smallhours.core.reasons import tag
 from smallhours.core.spec import Goal
 from smallhours.core.trial import Role, TrialState
 from smallhours.explain import footprint_words, in_brief, kind
+from smallhours.explain import packing as words
+from smallhours.nameplates import Nameplate
 from smallhours.snapshot import AttemptView, Snapshot, StudyView, TrialView
 from smallhours.text import Page, Piece, Toned, count, duration, number, of_kind, size
 
@@ -21,7 +24,7 @@ def trial(snapshot: Snapshot, study_id: int, number_: int, *, as_json: bool, out
     if as_json:
         from smallhours.commands import documents
 
-        documents.write(out, documents.trial(view))
+        documents.write(out, documents.trial(view, snapshot.nameplates()))
         return
     study = snapshot.study(study_id)
     page = Page(out)
@@ -31,7 +34,9 @@ def trial(snapshot: Snapshot, study_id: int, number_: int, *, as_json: bool, out
     page.line()
     page.line(Toned("Parameters", "bold"), indent=2)
     page.pairs([(name, text.value(value)) for name, value in view.params.items()], indent=4)
-    _print_attempts(page, view)
+    plates = snapshot.nameplates()
+    _print_attempts(page, view, plates)
+    _print_memory(page, view, plates)
     _print_curve(page, view, study)
     _print_checkpoints(page, view)
     page.line()
@@ -69,12 +74,13 @@ def _facts(view: TrialView, study: StudyView) -> list[tuple[str, str]]:
 
 
 def _time(view: TrialView) -> str:
-    started = view.attempts[0].started_at if view.attempts else None
+    # What was refused never had a device.
+    started = next((a.started_at for a in view.attempts if a.device), None)
     since = f", first started {text.moment(started)}" if started is not None else ""
     return f"{duration(view.seconds)}{since}"
 
 
-def _print_attempts(page: Page, view: TrialView) -> None:
+def _print_attempts(page: Page, view: TrialView, plates: Mapping[str, Nameplate]) -> None:
     if not view.attempts:
         return
     page.line()
@@ -83,7 +89,7 @@ def _print_attempts(page: Page, view: TrialView) -> None:
     days = {text.moment(attempt.started_at)[:10] for attempt in view.attempts}
     page.table(
         ("", "started", "ran for", "steps", "memory", "on", "how it ended"),
-        [_attempt(attempt, view, day=len(days) > 1) for attempt in view.attempts],
+        [_attempt(attempt, view, plates, day=len(days) > 1) for attempt in view.attempts],
         right="r rrr",
         shrink=(6, 5),
         indent=4,
@@ -96,7 +102,22 @@ def _print_attempts(page: Page, view: TrialView) -> None:
             )
 
 
-def _attempt(attempt: AttemptView, view: TrialView, *, day: bool) -> tuple[Piece, ...]:
+def _print_memory(page: Page, view: TrialView, plates: Mapping[str, Nameplate]) -> None:
+    """Print what was predicted of each attempt's memory, beside what it took."""
+    told = [
+        (f"attempt {attempt.number}", f"{words.described(attempt.device, plates)}: {said}")
+        for attempt in view.attempts
+        if (said := words.prediction_words(attempt, plates))
+    ]
+    if told:
+        page.line()
+        page.line(Toned("Memory of its device", "bold"), indent=2)
+        page.pairs(told, indent=4)
+
+
+def _attempt(
+    attempt: AttemptView, view: TrialView, plates: Mapping[str, Nameplate], *, day: bool
+) -> tuple[Piece, ...]:
     ended: Piece
     if attempt.reason is not None:
         ended = of_kind(in_brief(attempt.reason), kind(tag(attempt.reason)))
@@ -110,7 +131,7 @@ def _attempt(attempt: AttemptView, view: TrialView, *, day: bool) -> tuple[Piece
         duration(attempt.seconds),
         f"{attempt.resume_step}-{attempt.last_step}",
         size(attempt.peak_bytes),
-        attempt.device,
+        words.called(attempt.device, plates),
         ended,
     )
 

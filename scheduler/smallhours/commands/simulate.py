@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TextIO
 
+from smallhours import rules
 from smallhours.commands import documents
 from smallhours.paths import Home
 from smallhours.progress import working
 from smallhours.simulate.chart import chart, letters
+from smallhours.simulate.oracle import TRIES
 from smallhours.simulate.result import Result
 from smallhours.simulate.result import simulate as run
 from smallhours.simulate.workload import read
@@ -31,7 +33,7 @@ def simulate(_home: Home, *, path: Path, tries: int | None, as_json: bool, out: 
     """
     workload = read(path)
     with working("simulating", quiet=as_json):
-        result = run(workload) if tries is None else run(workload, tries)
+        result = run(workload, rules.make, TRIES if tries is None else tries)
     if as_json:
         documents.write(out, result.as_json())
     else:

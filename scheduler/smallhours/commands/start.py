@@ -6,7 +6,7 @@ import sys
 from datetime import datetime
 
 from smallhours import processes
-from smallhours.commands import asking, run
+from smallhours.commands import asking, choosing, run
 from smallhours.paths import Home
 from smallhours.snapshot import Snapshot
 from smallhours.snapshot.studies import Head
@@ -16,31 +16,36 @@ from smallhours.when import parse_until
 _REFUSED = 2
 
 
-def start(home: Home, *, detach: bool = False, until: str | None = None) -> int:
+def start(
+    home: Home, *, detach: bool = False, until: str | None = None, devices: str | None = None
+) -> int:
     """See that an engine runs and goes on with the queue, and watch it.
 
     Args:
         home: The state directory.
         detach: Don't watch; an engine that is started here stays when the queue runs dry.
         until: When all must be over, as it was typed; None: as it was.
+        devices: What an engine that is started may use, as it was typed; None: as set.
 
     Returns:
         The exit code.
 
     Raises:
-        UsageError: the settings are wrong, or `until` is no time that lies ahead.
+        UsageError: the settings are wrong, `until` is no time that lies ahead, or there is no such
+            device.
         EngineError: the engine can't be started, or died.
     """
     deadline = None if until is None else parse_until(until, datetime.now().astimezone())
+    more = choosing.environment(home, devices)
     if not detach and not _anything_waits(home):
         print("nothing is left to do; `smallhours add STUDY.py` adds something")
         _say_held(asking.heads(home))
         return 0
     living = processes.owner(home)
-    if living is not None:
+    if living is not None and devices is None:
         leaves = "" if processes.stays(living) else ", and leaves when the queue is dry"
         print(f"the engine runs already (process {living.pid}){leaves}", flush=True)
-    engine = run.Engine(home, stay=detach)
+    engine = run.Engine(home, stay=detach, more=more)
     code = 0
     if deadline is not None:
         ((ok, text),) = engine.ask_all([run.ask_deadline(home, deadline)])

@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+import msgspec
+
 from smallhours import text
 from smallhours.commands import devices
 from smallhours.commands.listing import print_requests
 from smallhours.commands.plans import Plans, open_ledger, requests
 from smallhours.core.trial import TrialState
 from smallhours.core.waiting import Why
-from smallhours.explain import news
+from smallhours.devices.base import CPU
+from smallhours.explain import news, packing
 from smallhours.paths import Home
 from smallhours.snapshot import EngineView, RunView, Snapshot
 from smallhours.snapshot.studies import Head
-from smallhours.status import Waiting
+from smallhours.status import Status, Waiting
 from smallhours.text import Page, Piece, Toned, clock, count, duration, listing, number
 
 #: Lines of what waits, and of what happened.
 _WAITING_LISTED = 6
 _NEWS_LISTED = 3
+#: The column of the running trials that says where they run.
+_ON = 4
 _BACKENDS = {
     "opening": "what runs the trials is being started",
     "ready": "ready",
@@ -35,15 +40,18 @@ def status(home: Home, *, as_json: bool, out: TextIO) -> int:
 
     JSON: ``engine`` (running, pid, session, started_at, ended, restarting), ``current`` (whether
     what is planned is known), ``backend`` (opening, ready, renewing, closing, closed), ``device``,
-    ``slots``, ``devices`` (name, kind, label, index, at, total_bytes, used_bytes, free_bytes,
-    reserved_bytes, utilisation, temperature_c, too_hot, power_w, display, cores, others_cores,
-    processes, sources), ``running`` (trial, study, number, attempt, device, state, since, step,
-    steps, metric, value, rate in steps a second), ``waiting`` (study, trial, name, why, since;
-    trial is null for a study's next one), ``deadline``, ``late`` (study, name, done_at,
-    trials_in_time, trials), ``yielded_until`` (0: until the processes that it is yielded to are
-    gone), ``yielded_to``, ``latest`` (at, text) and ``inbox`` (id, verb, what, asked_at, uid).
-    Times are Unix seconds; what is not known is null. Where nothing has ever run, there are only
-    ``engine``, ``current`` and ``inbox``.
+    ``slots`` (on the CPU; where ``packed``, at most: as many as pay), ``packed``, ``devices``
+    (name, kind, label, index, at, total_bytes, used_bytes, free_bytes, reserved_bytes, utilisation,
+    temperature_c, too_hot, power_w, display, cores, others_cores, processes, sources), ``plans``
+    (of the devices whose trials are packed: name, trials as study and number, room_bytes,
+    promised_bytes, cap, shut: null, hot, gone, quiet, harm, probe, room or full),
+    ``running`` (trial, study, number, attempt, device, device_title, state, since, step, steps,
+    metric, value, rate in steps a second), ``waiting`` (study, trial, name, why, since; trial is
+    null for a study's next one), ``deadline``, ``late`` (study, name, done_at, trials_in_time,
+    trials), ``yielded_until`` (0: until the processes that it is yielded to are gone),
+    ``yielded_to``, ``latest`` (at, text) and ``inbox`` (id, verb, what, asked_at, uid). Times are
+    Unix seconds; what is not known is null. Where nothing has ever run, there are only ``engine``,
+    ``current`` and ``inbox``.
 
     Args:
         home: The state directory.
@@ -89,6 +97,7 @@ class _Seen:
         self._heads: dict[int, Head] = {head.id: head for head in snapshot.heads()}
         self._names = {head.id: head.name for head in self._heads.values()}
         self._running: list[RunView] = snapshot.running()
+        self._plates = snapshot.nameplates()
         self._latest = [
             (at, news.sentence(fact, self._names, at))
             for at, fact in snapshot.latest(_NEWS_LISTED)
@@ -110,8 +119,16 @@ class _Seen:
             "backend": known.backend if known else None,
             "device": known.device if known else None,
             "slots": known.slots if known else None,
+            "packed": known.packed if known else None,
             "devices": known.devices if known else None,
-            "running": self._running,
+            "plans": known.plans if known else None,
+            "running": [
+                {
+                    **msgspec.to_builtins(run),
+                    "device_title": packing.called(run.device, self._plates),
+                }
+                for run in self._running
+            ],
             "waiting": [
                 {
                     "study": item.study,
@@ -178,20 +195,23 @@ class _Seen:
         known = self._plans.status
         if known is None:
             return ""
-        said = [f"{known.device or 'no device yet'}, {known.running} of {known.slots} slots busy"]
+        said = [_slots_words(known, sum(run.device == CPU for run in self._running))]
         said += [self._plans.yielded()] if self._plans.yielded() else []
         if any(item.why is Why.QUIET for item in self._waiting):
             said.append("quiet hours")
-        if any(device.kind != "cpu" for device in known.devices):
-            said.append("the GPUs are watched, not used yet")
         return "; ".join(said)
 
     def _device_words(self) -> list[tuple[str, str]]:
-        known = self._plans.status
-        return [
-            (devices.title(seen.kind, seen.index, seen.name), devices.words(seen, self._plans.now))
-            for seen in (known.devices if known else ())
-        ]
+        known, said = self._plans.status, []
+        plans = {plan.name: plan for plan in known.plans} if known else {}
+        for seen in known.devices if known else ():
+            title = packing.title(seen.kind, seen.index, seen.name)
+            said.append((title, devices.words(seen, self._plans.now)))
+            if seen.name in plans:
+                said.append(("", devices.plan_words(plans[seen.name], self._names)))
+            elif seen.kind != "cpu" and known is not None and known.backend == "ready":
+                said.append(("", "not used: it was not chosen"))
+        return said
 
     def _deadline_words(self) -> str:
         known, now = self._plans.status, self._plans.now
@@ -214,20 +234,25 @@ class _Seen:
             return
         page.line()
         rows = [self._run_row(run) for run in self._running]
-        page.table(
-            ("running", "step", "", "pace", "for"), rows, right=" r  r", shrink=(2, 0), indent=0
-        )
+        titles = ["running", "step", "", "pace", "on", "for"]
+        if all(run.device == CPU for run in self._running):
+            del titles[_ON]
+            for row in rows:
+                del row[_ON]
+        right = "".join("r" if title in ("step", "for") else " " for title in titles)
+        page.table(titles, rows, right=right, shrink=(2, 0), indent=0)
 
-    def _run_row(self, run: RunView) -> tuple[Piece, ...]:
+    def _run_row(self, run: RunView) -> list[Piece]:
         value = "" if run.value is None else f"{text.clean(run.metric, 24)} {number(run.value)}"
         doing = {TrialState.STARTING: "starts", TrialState.STOPPING: "is being stopped"}
-        return (
+        return [
             Toned(run.trial, "cyan"),
             f"{run.step}/{run.steps}",
             doing.get(run.state, value),
             _pace(run.rate),
+            packing.called(run.device, self._plates),
             duration(self._plans.now - run.since),
-        )
+        ]
 
     def _print_waiting(self, page: Page) -> None:
         if not self._waiting:
@@ -245,6 +270,17 @@ class _Seen:
     def _waiter(self, item: Waiting) -> str:
         name = self._names[item.study]
         return f"{name}, next" if item.trial is None else f"{name}/{item.trial}"
+
+
+def _slots_words(known: Status, on_cpu: int) -> str:
+    """Return how many trials run, and how many may."""
+    if not known.packed:
+        on_gpus = known.running - on_cpu
+        more = f", {count(on_gpus, 'trial')} on GPUs" if on_gpus else ""
+        return f"{known.device or 'no device yet'}, {on_cpu} of {known.slots} slots busy{more}"
+    if not known.running:
+        return "no trial runs; as many at a time as pay"
+    return f"{count(known.running, 'trial')} at a time; as many as pay"
 
 
 def _pace(rate: float | None) -> str:

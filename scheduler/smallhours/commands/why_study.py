@@ -8,14 +8,18 @@ from smallhours.commands import rechecks
 from smallhours.commands.best import claim
 from smallhours.core.trial import TrialState
 from smallhours.explain import GROUPS, WORDS, kind
-from smallhours.snapshot import FailureGroup, Snapshot, StudyView
+from smallhours.snapshot import FailureGroup, Mistake, Snapshot, StudyView
 from smallhours.text import Page, Toned, clean, count, duration, listing, moment, of_kind
+
+#: Kinds of failures that are shown, at most: the most frequent ones.
+_SHOWN = 5
 
 
 def why(snapshot: Snapshot, study_id: int, *, as_json: bool, out: TextIO) -> None:
     """Say what became of a study."""
     study = snapshot.study(study_id)
     failures = snapshot.failures(study_id) if "exception" in study.reasons else []
+    mistakes = snapshot.mistakes(study_id)
     found = snapshot.rechecks(study)
     told = [_state(snapshot, study), claim(study), _again(study), rechecks.paragraph(study, found)]
     told = [paragraph for paragraph in told if paragraph]
@@ -23,14 +27,19 @@ def why(snapshot: Snapshot, study_id: int, *, as_json: bool, out: TextIO) -> Non
         from smallhours.commands import documents
 
         document = _document(study, told, failures)
-        documents.write(out, {**document, "recheck": rechecks.document(found)})
+        documents.write(
+            out, {**document, "mistakes": mistakes, "recheck": rechecks.document(found)}
+        )
         return
     page = Page(out)
     for paragraph in told:
         page.paragraph(paragraph)
     for group, reasons in GROUPS:
         _print_group(page, study, group, reasons)
-    for failure in failures[:5]:
+    for mistake in mistakes[:_SHOWN]:
+        page.line()
+        page.paragraph(told_of(study, mistake), indent=2, hang=4)
+    for failure in failures[:_SHOWN]:
         page.line()
         names = [study.trial_name(trial) for trial in failure.trials]
         where = f" (in {failure.where})" if failure.where else ""
@@ -50,6 +59,8 @@ def _state(snapshot: Snapshot, study: StudyView) -> str:
             "done": "is done",
             "cancelled": "was cancelled",
             "budget": f"ended because its time of {duration(study.spec.study_time_s)} was used up",
+            "exhausted": f"is done, since its search found nothing new: {study.search_ended}",
+            "enough": f"is done, since little was left to gain: {study.search_ended}",
         }[study.outcome]
         return f"{study.name} {how} ({moment(study.ended_at)}): {ended}."
     if study.halted:
@@ -87,6 +98,13 @@ def _again(study: StudyView) -> str:
         f"Trials were taken up again after its end, and that changed the best one: before,"
         f" {was}, now it is {study.trial_name(best.trial)}."
     )
+
+
+def told_of(study: StudyView, mistake: Mistake) -> str:
+    """Return what trials that failed in the same way have in common, in a sentence."""
+    what = WORDS.get(mistake.cause, "failed in the same way")
+    names = listing([study.trial_name(number) for number in mistake.trials], 3)
+    return f"{names} {what}: {clean(mistake.words)}."
 
 
 def _print_group(page: Page, study: StudyView, group: str, reasons: tuple[str, ...]) -> None:

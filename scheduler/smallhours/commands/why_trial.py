@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TextIO
 
 from smallhours import text
+from smallhours.commands.plans import Plans
 from smallhours.commands.show_study import waiting_words
-from smallhours.core.reasons import Completed, Failure
+from smallhours.core import regions
+from smallhours.core.failures import KINDS, Kind
+from smallhours.core.reasons import Completed, Failure, tag
 from smallhours.core.spec import Goal
 from smallhours.core.trial import Role, TrialState
-from smallhours.explain import About, evidence, in_brief, sentences
+from smallhours.explain import About, evidence, in_brief, packing, sentences
+from smallhours.nameplates import Nameplate
+from smallhours.paths import Home
 from smallhours.snapshot import Rivals, Snapshot, StudyView, TrialView
 from smallhours.text import Page, Toned, count, duration, number
 
+#: What is said first of a failure.
+_FIRST = {
+    Kind.CODE: "This looks like a mistake in the code, not in the idea",
+    Kind.IDEA: "This looks like a mistake in the idea, not in the code",
+}
 #: The rule that stops nothing.
 _NO_RULE = "none"
 
 
-def why(snapshot: Snapshot, study_id: int, number_: int, *, as_json: bool, out: TextIO) -> None:
+def why(
+    snapshot: Snapshot, home: Home, study_id: int, number_: int, *, as_json: bool, out: TextIO
+) -> None:
     """Say why a trial is where it is."""
     study, trial = snapshot.study(study_id), snapshot.trial(study_id, number_)
     alike = _alike(snapshot, study, trial)
     told = paragraphs(snapshot, study, trial, alike)
+    if trial.waiting is not None and trial.waiting.why in ("place", "alone"):
+        told += _planned(home, snapshot, trial)
     if as_json:
         from smallhours.commands import documents
 
@@ -40,6 +55,13 @@ def why(snapshot: Snapshot, study_id: int, number_: int, *, as_json: bool, out: 
         if item.block:
             page.line(Toned(item.label, "dim"), indent=2)
             page.block(item.block)
+
+
+def _planned(home: Home, snapshot: Snapshot, trial: TrialView) -> list[str]:
+    """Return what the engine says of a trial that waits for a place; empty: it says nothing."""
+    plans = Plans(home, snapshot.engine())
+    items = [item for item in plans.waiting(trial.study) if item.trial == trial.number]
+    return [f"The engine says: {item.why.value}, {plans.since(item.since)}." for item in items]
 
 
 def _evidence_title(trial: TrialView) -> str:
@@ -60,19 +82,38 @@ def paragraphs(
         trial: The trial.
         alike: Names of trials that failed at the same place.
     """
+    plates = snapshot.nameplates()
     if trial.state is TrialState.ENDED and trial.reason is not None:
-        said = sentences(trial.reason, about(study, trial, alike))
+        said = sentences(trial.reason, about(study, trial, alike, plates))
         if isinstance(trial.reason, Completed):
             said = f"{said} {_kept(snapshot, study, trial)}".rstrip()
+        elif KINDS[tag(trial.reason)] in _FIRST:
+            said = f"{_first_answer(snapshot, study, trial)} {said}"
         told = [said]
     elif trial.waiting is not None:
-        told = [_waits(study, trial, alike)]
+        told = [_waits(study, trial, about(study, trial, alike, plates))]
     else:
-        told = [_runs(study, trial)]
-    return [part for part in (*told, _continued(trial), _history(trial)) if part]
+        told = [_runs(study, trial, plates)]
+    stay = packing.stay_words(trial.attempts[-1], plates) if trial.attempts else ""
+    return [part for part in (*told, stay, _continued(trial), _history(trial)) if part]
 
 
-def about(study: StudyView, trial: TrialView, alike: tuple[str, ...] = ()) -> About:
+def _first_answer(snapshot: Snapshot, study: StudyView, trial: TrialView) -> str:
+    """Return whether the code or the idea failed, and with which configurations it did."""
+    assert trial.reason is not None
+    said = _FIRST[KINDS[tag(trial.reason)]]
+    for mistake in snapshot.mistakes(study.id):
+        if trial.number in mistake.trials and len(mistake.trials) > 1:
+            return f"{said}: {text.clean(mistake.words)}."
+    return f"{said}."
+
+
+def about(
+    study: StudyView,
+    trial: TrialView,
+    alike: tuple[str, ...] = (),
+    plates: Mapping[str, Nameplate] | None = None,
+) -> About:
     """Return what sentences about a trial's last ended attempt need to know."""
     ended = [attempt for attempt in trial.attempts if attempt.reason is not None]
     return About(
@@ -89,13 +130,26 @@ def about(study: StudyView, trial: TrialView, alike: tuple[str, ...] = ()) -> Ab
         source=study.source,
         alike=alike,
         from_step=max((saved.step for saved in trial.checkpoints), default=0),
+        device=packing.described(ended[-1].device, plates or {}) if ended else "",
+        cap=ended[-1].cap if ended else None,
     )
 
 
-def _waits(study: StudyView, trial: TrialView, alike: tuple[str, ...]) -> str:
+def _waits(study: StudyView, trial: TrialView, known: About) -> str:
     waiting = trial.waiting
     assert waiting is not None
     said = f"{trial.name} waits {waiting_words(waiting)}."
+    if waiting.mistake is not None:
+        held = waiting.mistake
+        names = text.listing([study.trial_name(number) for number in held.like], 3)
+        return (
+            f"{said} Nothing but failures was seen with {text.clean(regions.where(held.region))}:"
+            f" {count(held.region.inside, 'trial')}, {names}; this one has"
+            f" {held.region.param}={text.clean(str(trial.params.get(held.region.param)))}."
+            f" `smallhours why {study.trial_name(held.like[-1])}` says what went wrong there;"
+            f" `smallhours release {trial.name}` runs it, `smallhours cancel {trial.name}` drops"
+            " it."
+        )
     if waiting.why == "study_halted" and study.halted:
         said += f" {study.name} is halted: {study.halted.rstrip('.')}."
     if trial.attempts and trial.attempts[-1].reason is None:
@@ -107,12 +161,12 @@ def _waits(study: StudyView, trial: TrialView, alike: tuple[str, ...]) -> str:
         )
     if trial.reason is None:
         return f"{said} It has not run yet."
-    return f"{said} {sentences(trial.reason, about(study, trial, alike))}"
+    return f"{said} {sentences(trial.reason, known)}"
 
 
-def _runs(study: StudyView, trial: TrialView) -> str:
+def _runs(study: StudyView, trial: TrialView, plates: Mapping[str, Nameplate]) -> str:
     attempt, metric = trial.attempts[-1], text.clean(study.spec.metric, 60)
-    place = f" on {text.clean(attempt.device, 60)}" if attempt.device else ""
+    place = f" on {packing.described(attempt.device, plates)}" if attempt.device else ""
     if trial.state is TrialState.STARTING:
         return (
             f"{trial.name} has had a place{place} for {duration(attempt.seconds)}; its process has"

@@ -127,7 +127,7 @@ def for_search(study: Study, trial: Trial) -> tuple[Outcome, float | None, int |
             return "complete", trial.score(study.spec), step
         case r.RungCut() | r.RuleCut() | r.Budget() if last is not None:
             return "pruned", last, step
-        case r.Diverged() | r.GpuOom() | r.Refused(why="memory"):
+        case r.Diverged() | r.GpuOom() | r.Refused(why="memory" | "duplicate"):
             return "worst", None, None
         case _:
             return "fail", None, None

@@ -63,11 +63,14 @@ class Continuing:
     ) -> None:
         fact = f.TrialContinued(study=study.id, trial=trial.number, cause=cause, by=by)
         self._desk.record(fact, at)
+        self._desk.go_on(study, at)
         self._desk.reopen_in_search(study, trial)
 
     def _problem(self, study: Study, trial: Trial, at: float) -> str:
         """Return why a trial can't be taken up again; empty: it can."""
         name = study.name_of(trial.number)
+        if trial.number in study.held:
+            return f"{name} waits as a known mistake: `smallhours release {name}` runs it"
         if trial.state is not TrialState.ENDED:
             return f"{name} is not over: it goes on by itself"
         if isinstance(trial.reason, Completed):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from smallhours.core import actions as a
-from smallhours.core import classify, guards, recheck
+from smallhours.core import classify, enough, guards, recheck, regions
 from smallhours.core import events as e
 from smallhours.core import facts as f
+from smallhours.core.failures import cause, fingerprint
 from smallhours.core.ladder import Ladders
-from smallhours.core.model import Study, Trial, fingerprint
+from smallhours.core.model import Study, Trial
 from smallhours.core.night import Night
+from smallhours.core.outcomes import Enough, SearchOutcome
 from smallhours.core.placement import Placement
 from smallhours.core.reasons import (
     Budget,
@@ -88,6 +90,24 @@ class Desk:
             self.record(f.StudyHalted(**fact), at)  # type: ignore[arg-type]
         self.close_if_over(study)
 
+    def go_on(self, study: Study, at: float) -> None:
+        """Let a study go on that had nothing left but known mistakes: now it has."""
+        if study.halted and study.halted.cause == "known_mistakes":
+            self.record(f.StudyReleased(study=study.id), at)
+
+    def end_search(
+        self,
+        study: Study,
+        outcome: SearchOutcome,
+        sentence: str,
+        at: float,
+        evidence: Enough | None = None,
+    ) -> None:
+        """Ask for no more configurations of a study; what it has runs on."""
+        self.night.asked.pop(study.id, None)
+        fact = f.SearchEnded(study=study.id, outcome=outcome, sentence=sentence, evidence=evidence)
+        self.record(fact, at)
+
     def intend(self, trial: Trial, reason: Reason, at: float, *, how: str, why: str) -> None:
         """Decide to end an attempt: on record first, then the order, then ever less politely."""
         live = trial.live
@@ -144,6 +164,7 @@ class Desk:
             self.out.append(
                 a.Tell(study=study.id, trial=trial.number, outcome=outcome, value=value, step=step)
             )
+            self._end_search_if_enough(study, at)
         self._halt_on_failures(study, sentence.reason, at)
         self.close_if_over(study)
 
@@ -159,6 +180,13 @@ class Desk:
         self.record(fact, at)
         self.end(study, trial, classify.Sentence(reason, "over"), at, seconds=0.0)
 
+    def _end_search_if_enough(self, study: Study, at: float) -> None:
+        if study.ended or study.retired or not study.unproposed:
+            return
+        found = enough.judge(study)
+        if found is not None:
+            self.end_search(study, "enough", enough.sentence(study, found), at, found)
+
     def _halt_on_failures(self, study: Study, reason: Reason, at: float) -> None:
         if tag(reason) == "disk":
             text = f"{study.label} has no room on disk: free some, then smallhours resume"
@@ -170,8 +198,19 @@ class Desk:
         needed = guards.SAME_FAILURES_AT_FIRST if study.best is None else ends.maxlen
         assert needed is not None
         if len(ends) >= needed:
-            text = f"the last {len(ends)} attempts all failed in the same way: {_in_short(reason)}"
+            text = (
+                f"the last {len(ends)} attempts all failed in the same way: {_in_short(reason)};"
+                f" {in_common(study, mark)}"
+            )
             self.halt(study, "same_failure", text, at)
+
+
+def in_common(study: Study, mark: str) -> str:
+    """Return what the trials with a failure share and the others have not, in a few words."""
+    ended = [t for t in study.trials.values() if t.reason is not None and t.role != "confirmation"]
+    failed = [t.params for t in ended if t.reason is not None and cause(t.reason) == mark]
+    others = [t.params for t in ended if t.reason is not None and cause(t.reason) is None]
+    return regions.in_common(failed[-regions.COMPARED :], others[-regions.COMPARED :])
 
 
 def _in_short(reason: Reason) -> str:

@@ -41,6 +41,8 @@ class EngineStarted:
     backend: str
     #: How the session before ended, as far as the supervisor saw; empty: not known.
     before: str = ""
+    #: The versions of the stopping rules, by name; None: nobody will ask.
+    rules: dict[str, int] | None = None
     #: None: nothing depends on it.
     wall: WallTime | None = None
     #: Wait for more to do instead of leaving when the queue is dry.
@@ -170,10 +172,15 @@ class ArchiveRequested(Request):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseRequested(Request):
-    """Halted and paused studies may go on (`resume`)."""
+    """Halted and paused studies may go on (`resume`), and trials that wait as known mistakes.
+
+    Those are meant only where their study is named.
+    """
 
     #: Study id; None: all.
     study: int | None
+    #: This trial of it, and nothing else; None: the study.
+    trial: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,9 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from smallhours.core.footprint import Footprint
+from smallhours.core.outcomes import Enough, HaltCause, SearchOutcome, StudyOutcome
 from smallhours.core.reasons import Reason
+from smallhours.core.regions import Boundary
 from smallhours.core.spec import Dimension, Params, Priority, StoredNumber, StudySpec
 from smallhours.core.trial import AttemptKey, Role
 
@@ -32,6 +34,8 @@ class SessionStarted(_Fact, frozen=True, kw_only=True, tag="session_started"):
     backend: str
     #: How the session before ended, as far as the supervisor saw; empty: not known.
     before: str = ""
+    #: The versions of the stopping rules that decide in it; None: not recorded.
+    rules: dict[str, int] | None = None
 
 
 class SessionEnded(_Fact, frozen=True, kw_only=True, tag="session_ended"):
@@ -70,11 +74,21 @@ class StudyRetired(_Fact, frozen=True, kw_only=True, tag="study_retired"):
     study: int
 
 
+class SearchEnded(_Fact, frozen=True, kw_only=True, tag="search_ended"):
+    """The study asks for no more configurations; those that there are run on."""
+
+    study: int
+    outcome: SearchOutcome
+    sentence: str
+    #: Of ``enough``; else None.
+    evidence: Enough | None = None
+
+
 class StudyEnded(_Fact, frozen=True, kw_only=True, tag="study_ended"):
     """Nothing of the study is left to do."""
 
     study: int
-    outcome: Literal["done", "cancelled", "budget"]
+    outcome: StudyOutcome
     #: Trial number of the winner; None where nothing completed.
     winner: int | None
 
@@ -83,7 +97,7 @@ class StudyHalted(_Fact, frozen=True, kw_only=True, tag="study_halted"):
     """The study starts nothing until it is released."""
 
     study: int
-    cause: Literal["same_failure", "disk", "search_failed", "no_device", "space_exhausted"]
+    cause: HaltCause
     sentence: str
 
 
@@ -167,6 +181,23 @@ class TrialCreated(_Fact, frozen=True, kw_only=True, tag="trial_created"):
     dimensions: tuple[Dimension, ...] | None = None
     #: What its sampler noted of the proposal, to go on from after a restart.
     attrs: dict[str, Any] = {}
+
+
+class TrialHeld(_Fact, frozen=True, kw_only=True, tag="trial_held"):
+    """A configuration lies where others failed: it waits until somebody releases or drops it."""
+
+    study: int
+    trial: int
+    region: Boundary
+    #: The trials that failed there.
+    like: tuple[int, ...]
+
+
+class TrialReleased(_Fact, frozen=True, kw_only=True, tag="trial_released"):
+    """Somebody wants a trial run although it lies where others failed."""
+
+    study: int
+    trial: int
 
 
 class Prediction(msgspec.Struct, frozen=True, array_like=True):
@@ -314,8 +345,6 @@ class LoadLearned(_Fact, frozen=True, kw_only=True, tag="load_learned"):
     weight_sd: float | None
     #: Logarithm of the seconds that a step takes the trial alone; None: not timed.
     log_step_s: float | None
-    #: It was timed alone, not told from its pace beside others.
-    timed_alone: bool
 
 
 class CapLearned(_Fact, frozen=True, kw_only=True, tag="cap_learned"):
@@ -324,8 +353,6 @@ class CapLearned(_Fact, frozen=True, kw_only=True, tag="cap_learned"):
     device: str
     #: The device's trials together may ask for so much compute; None: nothing did harm yet.
     cap: float | None
-    #: So much was seen to do no harm.
-    proven: float
 
 
 class RequestAnswered(_Fact, frozen=True, kw_only=True, tag="request_answered"):
@@ -341,9 +368,10 @@ class RequestAnswered(_Fact, frozen=True, kw_only=True, tag="request_answered"):
 Fact: TypeAlias = (
     SessionStarted | SessionEnded | StudyAdded | StudyAmended | StudyRetired | StudyEnded
     | StudyHalted | StudyPaused | StudyReleased | StudyMoved | StudyArchived | StudyRemoved
-    | Yielded | YieldEnded | DeadlineSet | TrialCreated | AttemptStarted | AttemptRunning | Restored
-    | Reported | CheckpointSaved | CheckpointRemoved | Intended | AttemptEnded | TrialContinued
-    | RecheckDrawn | LoadLearned | CapLearned | RequestAnswered
+    | Yielded | YieldEnded | DeadlineSet | SearchEnded | TrialCreated | TrialHeld | TrialReleased
+    | AttemptStarted | AttemptRunning | Restored | Reported | CheckpointSaved | CheckpointRemoved
+    | Intended | AttemptEnded | TrialContinued | RecheckDrawn | LoadLearned | CapLearned
+    | RequestAnswered
 )  # fmt: skip
 
 #: Facts that may wait a moment for the next commit. They say what happened, not what was decided:

@@ -79,8 +79,8 @@ def _rest_of(study: Study) -> _Rest | None:
         return None
     waiting = [study.trials[number] for number in study.waiting]
     confirming = sum(trial.role == "confirmation" for trial in waiting)
-    search = len(waiting) - confirming + study.trials_wanted - study.searched
-    expected_winner = study.best if study.searched >= study.trials_wanted else None
+    search = len(waiting) - confirming + study.unproposed
+    expected_winner = study.best if not study.unproposed else None
     to_confirm = {0, expected_winner if expected_winner is not None else -1} - study.confirmed
     return _Rest(
         study=study,

@@ -68,14 +68,34 @@ class Intake:
         self._desk.answer(event, "add", ok=True, text=text)
 
     def release_requested(self, event: e.ReleaseRequested) -> None:
-        """Let halted and paused studies go on."""
+        """Let halted and paused studies go on, or trials that wait as known mistakes."""
+        if event.trial is not None:
+            self._release_trial(event, event.trial)
+            return
         released = []
         for study in self._desk.state.studies.values():
             held = (study.halted or study.paused) and not (study.ended or study.retired)
-            if held and event.study in (None, study.id):
+            if event.study not in (None, study.id):
+                continue
+            if event.study is not None and not (study.ended or study.retired):
+                for number in list(study.held):
+                    self._desk.record(f.TrialReleased(study=study.id, trial=number), event.at)
+                    released.append(study.name_of(number))
+            if held:
                 self._desk.record(f.StudyReleased(study=study.id), event.at)
                 released.append(study.label)
         text = f"released {', '.join(released)}" if released else "nothing was halted or paused"
+        self._desk.answer(event, "release", ok=True, text=text)
+
+    def _release_trial(self, event: e.ReleaseRequested, number: int) -> None:
+        study = None if event.study is None else self._desk.state.studies.get(event.study)
+        if study is None or number not in study.held:
+            text = "it does not wait as a known mistake"
+            self._desk.answer(event, "release", ok=False, text=text)
+            return
+        self._desk.record(f.TrialReleased(study=study.id, trial=number), event.at)
+        self._desk.go_on(study, event.at)
+        text = f"released {study.name_of(number)}"
         self._desk.answer(event, "release", ok=True, text=text)
 
     def cancel_requested(self, event: e.CancelRequested) -> None:
@@ -95,6 +115,8 @@ class Intake:
                 text = f"{name} has ended already"
             else:
                 self._cancel_trial(study, trial, event.by, "trial", at)
+                if not study.held:
+                    self._desk.go_on(study, at)
                 text = f"cancelled {name}"
         self._desk.answer(event, "cancel", ok=True, text=text)
 

@@ -62,6 +62,13 @@ class EndStudy:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitForWord:
+    """Nothing is left to do for the study but what lies where others failed."""
+
+    study: Study
+
+
+@dataclass(frozen=True, slots=True)
 class TakeOff:
     """Pause trials for the good of others on their device."""
 
@@ -69,7 +76,13 @@ class TakeOff:
 
 
 Item: TypeAlias = (
-    StartWaiting | CreateBaseline | AskForTrial | CreateConfirmations | EndStudy | TakeOff
+    StartWaiting
+    | CreateBaseline
+    | AskForTrial
+    | CreateConfirmations
+    | EndStudy
+    | WaitForWord
+    | TakeOff
 )
 
 #: A study and the number of a trial that waits; None: its next trial, which does not exist yet.

@@ -29,7 +29,7 @@ from smallhours.core.waiting import Why
 from smallhours.core.watch import Watch
 from smallhours.core.wishes import Wishes
 
-_Told = TypeVar("_Told", e.ReportArrived, e.FootprintMeasured)
+_Told = TypeVar("_Told", e.ReportArrived, e.FootprintMeasured, DevicesSeen)
 _FAULTS_KEPT: Final = 64
 
 
@@ -69,7 +69,8 @@ class Machine:
             case e.EngineStarted():
                 self._engine_started(event)
             case DevicesSeen():
-                self._devices_seen(event)
+                if not self._room_after(self._devices_seen, event):
+                    return self._desk.out
             case e.BackendReady():
                 self._standby.ready(event.device, event.slots, packed=event.packed)
             case e.BackendClosed():
@@ -171,6 +172,7 @@ class Machine:
                 directory=event.directory,
                 backend=event.backend,
                 before=event.before,
+                rules=event.rules,
             ),
             event.at,
         )
@@ -242,7 +244,7 @@ class Machine:
             )
 
     def _room_after(self, take: Callable[[_Told], None], event: _Told) -> bool:
-        """Take in what an attempt says; say whether something may be started for it."""
+        """Take in what is told; say whether something may be started for it."""
         placement = self.night.placement
         before = placement.changes
         take(event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -9,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smallhours.core import facts as f
+from smallhours.core.failures import Mistakes
 from smallhours.core.footprint import Footprint
 from smallhours.core.hours import Window, parse
-from smallhours.core.reasons import Crash, Failure, Hung, Reason
+from smallhours.core.reasons import Completed, Reason
 from smallhours.core.rule import Rule
 from smallhours.core.spec import Dimension, Params, Priority, ScoreKind, StoredNumber, StudySpec
 from smallhours.core.trial import MOVES, AttemptKey, Role, TrialState
@@ -219,8 +221,17 @@ class Study:
     #: What was learned on devices: the latest by kind of sharing, and of each trial.
     learned: dict[str, f.LoadLearned] = field(default_factory=dict)
     timed: dict[int, f.LoadLearned] = field(default_factory=dict)
-    #: Configurations that were refused since one was taken.
+    #: Configurations that were refused since one was taken, and those of them that were there
+    #: already.
     refused: int = 0
+    repeated: int = 0
+    #: The first trial of each configuration (`variety.identity`), where it tells something of it.
+    tried: dict[bytes, int] = field(default_factory=dict)
+    #: Trials that wait until somebody releases or drops them: they lie where others failed.
+    held: dict[int, f.TrialHeld] = field(default_factory=dict)
+    mistakes: Mistakes = field(default_factory=Mistakes)
+    #: Its search is over before all trials were proposed; None: it goes on.
+    search_ended: f.SearchEnded | None = None
     #: Seconds a step took in its latest attempts, their start included.
     paces: deque[float] = field(default_factory=lambda: deque(maxlen=_PACES_KEPT))
     #: Whether a trial of it ever saved a checkpoint.
@@ -262,31 +273,39 @@ class Study:
         return self.ended_before is not None and self.ended_before.outcome == "cancelled"
 
     @property
-    def trials_wanted(self) -> int:
-        """Configurations in all, baseline included; one that had ended wants no more of them."""
-        return self.spec.trials if self.ended_before is None else self.searched
-
-    @property
     def active(self) -> bool:
         """Whether the study may start something, should its time have come."""
         return self.open and not self.paused
+
+    @property
+    def unproposed(self) -> int:
+        """Configurations that its search is yet to propose; a study that had ended wants none."""
+        over = self.search_ended or self.ended_before
+        return 0 if over else max(0, self.spec.trials - self.searched)
 
     def seconds_used(self, at: float) -> float:
         """Return the seconds that its attempts took up to now, those that live included."""
         lives = (self.trials[number].live for number in self.living)
         return self.seconds + sum(at - live.started_at for live in lives if live is not None)
 
+    def seed_sd(self) -> float | None:
+        """Return the standard deviation of scores between seeds, pooled over configurations.
+
+        It is of confirmations only: a trial that was confirmed because it won was lucky, too.
+        None: no configuration has two of them that completed.
+        """
+        fresh: dict[int, list[float]] = {}
+        for trial in self.trials.values():
+            if trial.of is not None and isinstance(trial.reason, Completed):
+                score = trial.score(self.spec)
+                if score is not None:
+                    fresh.setdefault(trial.of, []).append(score)
+        known = [scores for scores in fresh.values() if len(scores) > 1]
+        if not known:
+            return None
+        squares = sum(statistics.variance(scores) * (len(scores) - 1) for scores in known)
+        return math.sqrt(squares / sum(len(scores) - 1 for scores in known))
+
     def name_of(self, trial: int) -> str:
         """Return a trial's name as people type it."""
         return f"{self.label}/{trial}"
-
-
-def fingerprint(reason: Reason) -> str | None:
-    """Return what tells this failure from others; None: it is no failure of the user's code."""
-    if isinstance(reason, Failure):
-        return reason.fingerprint
-    if isinstance(reason, Crash):
-        return f"crash {reason.signal or reason.exit_code}"
-    if isinstance(reason, Hung) and reason.process_state is None:
-        return "hung before it spoke"
-    return None

@@ -12,19 +12,21 @@ from smallhours.core import facts as f
 from smallhours.core.footprint import Footprint
 from smallhours.core.guards import reserve_bytes
 from smallhours.core.model import Study, Trial
-from smallhours.core.recall import LEAST_BYTES, recall
+from smallhours.core.recall import LEAST_BYTES, paces, recall
 from smallhours.core.seen import DeviceSeen, DevicesSeen
 from smallhours.core.spec import DeviceKind, Params
 from smallhours.core.state import State
 from smallhours.core.trial import AttemptKey
 from smallhours.core.waiting import Why
-from smallhours.packing.cards import Card, Obstacle, Pause, Start, Wish
-from smallhours.packing.footprint import CONTEXT_BYTES, Bound
+from smallhours.packing.cards import Card, Deck, Obstacle, Pause, Start, Wish
+from smallhours.packing.footprint import CONTEXT_BYTES
 from smallhours.packing.knowledge import Knowledge
 from smallhours.packing.load import Sharing
 from smallhours.packing.order import Turns
 from smallhours.packing.packer import Packer
 
+#: What a packer refused is offered again after so long, should only time have passed.
+_ASK_AGAIN_S: Final = 5.0
 _WHY: Final[dict[Obstacle, Why]] = {
     "probe": Why.PROBE,
     "memory": Why.MEMORY,
@@ -59,13 +61,16 @@ class Placement:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        #: By name; empty: nobody has looked yet.
+        #: By name; nobody knows before somebody has looked.
         self._seen: dict[str, DeviceSeen] = {}
+        self._looked = False
         self._packers: dict[DeviceKind, Packer] = {}
         self._watched: dict[AttemptKey, _Watched] = {}
         #: Places kept for trials whose parameters are being chosen: study and number.
         self._kept: dict[tuple[int, int], DeviceKind] = {}
         self._sharing: Sharing = "time_slicing"
+        #: Where a packer had nothing to do: its changes, what it was asked for, and when.
+        self._refused: dict[DeviceKind, tuple[int, frozenset[str], float]] = {}
         #: The most trials at a time that were seen, by kind of device.
         self._most: dict[DeviceKind, int] = {}
         #: The most trials at a time on the CPU; None: it isn't packed.
@@ -75,14 +80,12 @@ class Placement:
 
     def kind_of(self, study: Study) -> DeviceKind | None:
         """Return what a study's trials run on; None: there is no such device."""
-        kinds: Collection[str] = {seen.kind for seen in self._seen.values()} or {"cpu"}
-        match study.spec.device:
-            case "gpu":
-                return "gpu" if "gpu" in kinds else None
-            case "cpu":
-                return "cpu" if "cpu" in kinds else None
-            case "auto":
-                return "gpu" if "gpu" in kinds else "cpu"
+        kinds = {seen.kind for seen in self._seen.values()} if self._looked else {"cpu"}
+        wanted: DeviceKind
+        for wanted in ("gpu", "cpu"):
+            if wanted in kinds and study.spec.device in ("auto", wanted):
+                return wanted
+        return None
 
     def packs(self, kind: DeviceKind | None) -> bool:
         """Whether trials on this kind of device are packed by what they need."""
@@ -103,10 +106,14 @@ class Placement:
         return self._most[kind]
 
     @property
+    def decks(self) -> list[Deck]:
+        """The devices on which trials are packed, with what is on them."""
+        return [deck for packer in self._packers.values() for deck in packer.decks]
+
+    @property
     def devices(self) -> frozenset[str]:
         """The names of the devices on which trials are packed."""
-        decks = (deck for packer in self._packers.values() for deck in packer.decks)
-        return frozenset(deck.card.name for deck in decks)
+        return frozenset(deck.card.name for deck in self.decks)
 
     @property
     def changes(self) -> int:
@@ -119,7 +126,7 @@ class Placement:
         gpus = self._packers.get("gpu")
         if gpus is not None and gpus.know.loads.sharing != event.sharing and not gpus.busy:
             del self._packers["gpu"]  # what is known of loads is known under one kind of sharing
-        self._sharing = event.sharing
+        self._sharing, self._looked = event.sharing, True
         for seen in event.devices:
             if seen.kind == "gpu" or self._cpu_places is not None:
                 self._packer(seen.kind).see(self._card(seen))
@@ -152,6 +159,7 @@ class Placement:
             key=_name(study.id, None if trial is None else trial.number),
             study=str(study.id),
             params=study.spec.baseline if trial is None else trial.params,
+            believed_bytes=None if trial is None else trial.attrs.get("believed_bytes"),
             steps_left=max(1, round(steps / _stride(study))),
             saves=study.saves,
             alone=trial is not None and trial.alone,
@@ -160,8 +168,20 @@ class Placement:
         )
 
     def choose(self, kind: DeviceKind, wishes: Sequence[Wish], at: float) -> Choice | None:
-        """Return what to do next on the devices of a kind; None: nothing now."""
-        return self._packers[kind].next(wishes, at)
+        """Return what to do next on the devices of a kind; None: nothing now.
+
+        What the packer said stays true while nothing happens: time alone is given a while.
+        """
+        packer, keys = self._packers[kind], frozenset(wish.key for wish in wishes)
+        refused = self._refused.get(kind)
+        same = refused is not None and refused[:2] == (packer.changes, keys)
+        if same and refused is not None and at - refused[2] < _ASK_AGAIN_S:
+            return None
+        choice = packer.next(wishes, at)
+        self._refused.pop(kind, None)
+        if choice is None:
+            self._refused[kind] = packer.changes, keys, at
+        return choice
 
     def why(self, kind: DeviceKind, wish: Wish) -> Why:
         """Return why a trial waits that the latest `choose` found no place for."""
@@ -206,9 +226,13 @@ class Placement:
         mine = (key for key, watched in self._watched.items() if watched.kind == kind)
         return [self._state.live[key] for key in mine if key in self._state.live]
 
-    def memory_cap(self, kind: DeviceKind, start: Start) -> int | None:
-        """Return the most bytes that a trial may take of its card; None: there is no cap."""
-        return None if kind == "cpu" or start.bound is None else start.bound.upper_bytes
+    def promised(self, kind: DeviceKind, start: Start) -> f.Prediction | None:
+        """Return what a trial is predicted to take, and promised; None: nobody knows."""
+        if start.bound is None:
+            return None
+        there_is = self._packers[kind].deck(start.card).card.total_bytes
+        expected, upper = start.bound.expected_bytes, start.bound.upper_bytes
+        return f.Prediction(min(expected, there_is), min(upper, there_is))
 
     # --- what happens ----------------------------------------------------------------------
 
@@ -292,13 +316,12 @@ class Placement:
                 busy=load.busy,
                 log_weight=load.log_weight,
                 weight_sd=load.sd,
-                log_step_s=None if runner.alone is None else runner.alone.log_s,
-                timed_alone=runner.anchored,
+                log_step_s=None if runner.alone is None else runner.alone.mean,
             )
             learned.append(fact)
         deck = packer.deck(watched.device)
-        if (deck.cap, deck.proven) != self._state.caps.get(watched.device, (None, deck.card.sure)):
-            learned.append(f.CapLearned(device=watched.device, cap=deck.cap, proven=deck.proven))
+        if deck.cap != self._state.caps.get(watched.device):
+            learned.append(f.CapLearned(device=watched.device, cap=deck.cap))
         return learned
 
     def footprint_of(self, key: AttemptKey, footprint: Footprint | None) -> Footprint | None:
@@ -325,6 +348,10 @@ class Placement:
             learned.caps.update(self._state.caps)
             weight = 1.0 / self._cores if kind == "cpu" and self._cores else None
             know = Knowledge(sharing, learned, weight)
+            for study in mine:
+                if study.open and study.loaded:
+                    for params, log_s in paces(study, sharing):
+                        know.paces.recall(str(study.id), params, log_s)
             # The queue says whose turn it is; the packer only which of those goes first.
             turns = Turns(slack_trials=float("inf"))
             packer = Packer((), learned=learned, turns=turns, know=know)
@@ -349,6 +376,7 @@ class Placement:
             closed=seen.closed is not None,
             places=self._cpu_places if cpu else seen.places,
             sure=1.0 if cpu else 0.0,
+            tells_busy=not cpu and seen.utilisation is not None,
         )
 
     def _look_at(self, key: AttemptKey, watched: _Watched) -> None:
@@ -379,11 +407,6 @@ class Placement:
         seen = self._seen.get(watched.device)
         # Its processes can be listed and it isn't among them: it does not use the card.
         return LEAST_BYTES if seen is not None and seen.ours_bytes is not None else None
-
-
-def prediction(bound: Bound | None) -> f.Prediction | None:
-    """Return what is put on record of a prediction."""
-    return None if bound is None else f.Prediction(bound.expected_bytes, bound.upper_bytes)
 
 
 def _stride(study: Study) -> float:

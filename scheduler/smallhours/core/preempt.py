@@ -86,7 +86,7 @@ def _places_wanted(study: Study, night: Night) -> int:
     asked = len(night.asked.get(study.id, {}))
     if not study.trials:
         return 1
-    return len(study.waiting) + max(0, study.trials_wanted - study.searched - asked)
+    return len(study.waiting) + max(0, study.unproposed - asked)
 
 
 def _may_be_paused(trial: Trial, night: Night) -> bool:

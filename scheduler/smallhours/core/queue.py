@@ -17,6 +17,7 @@ from smallhours.core.items import (
     Item,
     StartWaiting,
     Waiter,
+    WaitForWord,
 )
 from smallhours.core.model import Study, Trial
 from smallhours.core.night import ASK_PATIENCE_S, Night
@@ -44,9 +45,7 @@ class Plan:
 
 def has_work(study: Study, at: float) -> bool:
     """Whether the study has, or could have, a trial to start."""
-    return not _time_is_up(study, at) and (
-        bool(study.waiting) or study.searched < study.trials_wanted
-    )
+    return not _time_is_up(study, at) and (bool(study.waiting) or study.unproposed > 0)
 
 
 def could_run(study: Study, night: Night) -> bool:
@@ -84,7 +83,9 @@ def next_item(night: Night, held_since: dict[Waiter, float]) -> Plan:
 
 def waits(night: Night, held_since: dict[Waiter, float]) -> dict[Waiter, Why]:
     """Return why each trial waits that could not be started now."""
-    return _plan(in_order(night), night, held_since, choose=False).waits
+    studies = in_order(night)
+    found = {(study.id, number): Why.KNOWN_MISTAKE for study in studies for number in study.held}
+    return _plan(studies, night, held_since, choose=False).waits | found
 
 
 def _plan(
@@ -161,7 +162,7 @@ def _candidates(study: Study, night: Night) -> Iterator[Candidate]:
     asked = night.asked.get(study.id, {})
     if not study.trials:
         yield Candidate(study, None, CreateBaseline(study))
-    elif study.searched + len(asked) < study.trials_wanted:
+    elif len(asked) < study.unproposed:
         number = max(study.last_number, *asked) + 1 if asked else study.last_number + 1
         slow = any(night.at - asked_at >= ASK_PATIENCE_S for asked_at in asked.values())
         yield Candidate(study, None, None if slow else AskForTrial(study, number))
@@ -176,6 +177,8 @@ def _shut(candidate: Candidate, until: Gate, night: Night) -> Why | None:
         return until.shut
     if night.backend != "ready" or night.worn:
         return Why.OPENING
+    if night.placement.kind_of(study) is None:
+        return Why.NO_DEVICE
     late = too_late(study, trial, until, night)
     if late is not None:
         return late
@@ -228,14 +231,14 @@ def _at_the_end(study: Study, night: Night) -> Item | None:
     if not study.active or study.living or night.asked.get(study.id):
         return None
     over = _time_is_up(study, night.at)
-    if not over and (study.waiting or study.searched < study.trials_wanted):
+    if not over and (study.waiting or study.unproposed):
         return None
     if study.spec.confirm and not (over or study.given_up) and study.best is not None:
         for number in (0, study.best):
             completed = isinstance(study.trials[number].reason, Completed)
             if completed and number not in study.confirmed:
                 return CreateConfirmations(study, study.trials[number])
-    return EndStudy(study)
+    return WaitForWord(study) if study.held and not over else EndStudy(study)
 
 
 def _time_is_up(study: Study, at: float) -> bool:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from smallhours.core.footprint import Footprint
 from smallhours.core.model import Study
-from smallhours.core.spec import DeviceKind
+from smallhours.core.spec import DeviceKind, Params
 from smallhours.packing.footprint import CONTEXT_BYTES, Measured
 from smallhours.packing.knowledge import Learned
 from smallhours.packing.load import Load, Sharing
-from smallhours.packing.regression import Observation
 
 #: What a process on a card takes at least, should it hardly use it.
 LEAST_BYTES: Final = 2**20
+#: So many of the latest paces say what others will be.
+_TIMED: Final = 100
+
+
+def paces(study: Study, sharing: Sharing) -> Iterator[tuple[Params, float]]:
+    """Yield the configurations that were timed last, with the logarithm of a step's seconds."""
+    for number in [*study.timed][-_TIMED:]:
+        fact = study.timed[number]
+        if fact.sharing == sharing and fact.log_step_s is not None:
+            yield study.trials[number].params, fact.log_step_s
 
 
 def recall(studies: Iterable[Study], kind: DeviceKind, sharing: Sharing) -> Learned:
@@ -41,14 +50,6 @@ def _recall(study: Study, kind: DeviceKind, sharing: Sharing, into: Learned) -> 
             peaks.append(Measured(dict(trial.params), max(peak, LEAST_BYTES), *bounds))
     if peaks:
         into.measured[name] = peaks
-    timed = [(study.trials[n], fact) for n, fact in study.timed.items() if fact.sharing == sharing]
-    seen = [
-        (Observation(dict(trial.params), fact.log_step_s), fact.timed_alone)
-        for trial, fact in timed
-        if fact.log_step_s is not None
-    ]
-    into.paces[name] = [one for one, _ in seen]
-    into.anchors[name] = [one for one, alone in seen if alone]
 
 
 def _recorded_bytes(footprint: Footprint) -> int | None:

@@ -32,6 +32,10 @@ class Rule(Protocol):
         """Say whether the trial is to be stopped at this step, with the evidence."""
         ...
 
+    def observe_noise(self, sd: float) -> None:
+        """Take note of the standard deviation of scores between seeds, as far as it is known."""
+        ...
+
     def close(self, trial: int, curve: Curve, *, completed: bool) -> None:
         """Take note that a trial is over."""
         ...

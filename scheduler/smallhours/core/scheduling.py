@@ -9,11 +9,11 @@ from typing import assert_never
 from smallhours.core import actions as a
 from smallhours.core import events as e
 from smallhours.core import facts as f
-from smallhours.core import guards, items, preempt, queue
+from smallhours.core import guards, items, preempt, queue, variety
 from smallhours.core.desk import Desk
 from smallhours.core.items import Item, Place, Waiter
 from smallhours.core.model import Study, Trial
-from smallhours.core.placement import prediction
+from smallhours.core.outcomes import StudyOutcome
 from smallhours.core.reasons import Refused
 from smallhours.core.trial import AttemptKey, Role
 from smallhours.core.waiting import Why
@@ -72,8 +72,10 @@ class Scheduler:
             return
         study, placement = self._night.state.studies[event.study], self._night.placement
         placement.let_go(self._night.asked_lately)
-        if study.searched >= study.trials_wanted:
+        if not study.unproposed:
             return  # fewer trials are wanted than when it was asked for
+        first = study.tried.get(variety.identity(event.params))
+        mistake = study.mistakes.region_of(event.params)
         self._desk.record(
             f.TrialCreated(
                 study=study.id,
@@ -87,28 +89,54 @@ class Scheduler:
             event.at,
         )
         too_large = placement.too_large(study, event.params)
-        if too_large is not None:
-            self._refuse(study, study.trials[event.trial], *too_large)
+        trial = study.trials[event.trial]
+        if first is not None:
+            self._refuse(study, trial, Refused(why="duplicate", duplicate_of=first))
+        elif too_large is not None:
+            needed, there = too_large
+            reason = Refused(why="memory", needed_bytes=needed, available_bytes=there)
+            self._refuse(study, trial, reason)
+        elif mistake is not None:
+            region, like = mistake
+            fact = f.TrialHeld(study=study.id, trial=trial.number, region=region, like=like)
+            self._desk.record(fact, event.at)
 
-    def _refuse(self, study: Study, trial: Trial, needed: int, available: int) -> None:
-        """End a trial without a process: no device can hold it. The search is asked again."""
-        reason = Refused(why="memory", needed_bytes=needed, available_bytes=available)
-        self._desk.end_unstarted(study, trial, reason, self._night.at)
-        if study.refused >= _REFUSED_AT_MOST:
+    def _refuse(self, study: Study, trial: Trial, reason: Refused) -> None:
+        """End a trial without a process. The search is asked again, but not for ever."""
+        at = self._night.at
+        self._desk.end_unstarted(study, trial, reason, at)
+        there, tried = variety.size(study.spec.space), len(study.tried)
+        if there is not None and tried >= there:
+            text = f"all {there} configurations of the space have been tried"
+            self._desk.end_search(study, "exhausted", text, at)
+        elif study.refused < _REFUSED_AT_MOST:
+            return
+        elif study.repeated == study.refused:
+            text = f"{study.refused} proposals in a row repeat configurations that were tried"
+            if there is not None:
+                text += f" ({tried} of {there} were)"
+            self._desk.end_search(study, "exhausted", text, at)
+        else:
+            repeat = f", {study.repeated} repeat earlier ones" if study.repeated else ""
             sentence = (
-                f"{study.refused} configurations in a row need more memory than any device has:"
-                " narrow the space"
+                f"{study.refused - study.repeated} of {study.refused} configurations in a row need"
+                f" more memory than any device has{repeat}: narrow the space"
             )
-            self._desk.halt(study, "space_exhausted", sentence, self._night.at)
+            if not study.repeated:
+                sentence = (
+                    f"{study.refused} configurations in a row need more memory than any device"
+                    " has: narrow the space"
+                )
+            self._desk.halt(study, "space_exhausted", sentence, at)
 
     def halt_without_device(self) -> None:
         """Halt the studies that no device here may run."""
         for study in self._night.state.studies.values():
             if study.active and self._night.placement.kind_of(study) is None:
-                wanted = "GPU" if study.spec.device == "gpu" else "CPU"
+                wanted = {"gpu": "GPU", "cpu": "CPU", "auto": "device"}[study.spec.device]
                 sentence = (
                     f'{study.label} has device="{study.spec.device}", and there is no {wanted} that'
-                    " may be used: see smallhours doctor, then smallhours resume"
+                    " may be used: see `smallhours doctor`"
                 )
                 self._desk.halt(study, "no_device", sentence, self._night.at)
 
@@ -159,6 +187,8 @@ class Scheduler:
                 self._create_confirmations(item.study, item.of)
             case items.EndStudy():
                 self._end_study(item.study)
+            case items.WaitForWord():
+                self._wait_for_word(item.study)
             case items.TakeOff():
                 for pause in item.trials:
                     trial = night.placement.trial(pause.key)
@@ -173,12 +203,13 @@ class Scheduler:
         step = points[0].step if points else 0
         placement, at = self._night.placement, self._night.at
         device = self._night.device if place is None else place.start.card
+        predicted = None if place is None else placement.promised(place.kind, place.start)
         self._desk.record(
             f.AttemptStarted(
                 **key._asdict(),
                 device=device,
                 resume_step=step,
-                predicted=None if place is None else prediction(place.start.bound),
+                predicted=predicted,
                 probe=place is not None and place.start.probe,
             ),
             at,
@@ -187,6 +218,7 @@ class Scheduler:
             placement.started(place.kind, key, place.start, place.wish, at)
         if self._night.available_bytes is not None:  # as of the last tick: it will take its part
             self._night.available_bytes -= study.peak_bytes
+        on_cpu = place is None or place.kind == "cpu"
         self._desk.out.append(
             a.Start(
                 key=key,
@@ -195,9 +227,7 @@ class Scheduler:
                 resume=tuple(a.ResumePoint(step=p.step, path=p.path) for p in points),
                 best_known=study.best_score,
                 device=device,
-                memory_bytes=(
-                    None if place is None else placement.memory_cap(place.kind, place.start)
-                ),
+                memory_bytes=None if predicted is None or on_cpu else predicted.upper_bytes,
             )
         )
 
@@ -230,12 +260,26 @@ class Scheduler:
                 self._night.at,
             )
 
+    def _wait_for_word(self, study: Study) -> None:
+        """Say what a study waits for that has nothing left but known mistakes."""
+        held = [study.name_of(number) for number in study.held]
+        names = ", ".join(held[:3]) + (f" and {len(held) - 3} more" if len(held) > 3 else "")
+        which = (
+            "1 trial waits as a known mistake"
+            if len(held) == 1
+            else (f"{len(held)} trials wait as known mistakes")
+        )
+        sentence = f"all else is done, and {which} ({names}): run them, or `cancel` each of them"
+        self._desk.halt(study, "known_mistakes", sentence, self._night.at)
+
     def _end_study(self, study: Study) -> None:
         at = self._night.at
         over = guards.study_time(study.spec, study.seconds_used(at)) is not None
-        outcome = "budget" if over and study.searched < study.spec.trials else "done"
+        outcome: StudyOutcome = study.search_ended.outcome if study.search_ended else "done"
         if study.ended_before is not None:
             outcome = study.ended_before.outcome
+        elif over and study.unproposed:
+            outcome = "budget"
         fact = {"study": study.id, "outcome": outcome, "winner": study.best}
         self._desk.record(f.StudyEnded(**fact), at)  # type: ignore[arg-type]
         self._desk.close_if_over(study)

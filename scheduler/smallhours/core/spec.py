@@ -82,7 +82,7 @@ class Dimension(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Stopping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which rule stops hopeless trials, with its parameters."""
 
-    rule: str = "median"
+    rule: str = "extrapolate"
     options: dict[str, float] = {}
     #: The rules that this one is made of; empty: it is none of others.
     parts: tuple[Stopping, ...] = ()
@@ -114,6 +114,8 @@ class StudySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     stopping: Stopping = Stopping()
     sampler: Sampler = Sampler()
     seed: int = 0
+    #: Whether the search ends once little is to be gained (`core.enough`).
+    enough: bool = True
     #: Fresh seeds on which baseline and winner are repeated at the end.
     confirm: int = 0
     #: Share of the trials that the rule stops which are run to their end later, to measure it.
@@ -144,6 +146,7 @@ class StudySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 #: Keys that may change when a study of the same name is added again.
 AMENDABLE = frozenset(
-    {"question", "hypothesis", "trials", "confirm", "recheck", "hang_s", "checkpoint_every_s",
+    {"question", "hypothesis", "trials", "enough", "confirm", "recheck", "hang_s",
+     "checkpoint_every_s",
      "trial_time_s", "study_time_s", "memory_bytes", "retries", "priority", "weight", "hours"}
 )  # fmt: skip

@@ -10,19 +10,27 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from smallhours.core import facts as f
-from smallhours.core.model import Live, Saved, Standing, Study, Trial, fingerprint
+from smallhours.core.failures import fingerprint
+from smallhours.core.model import Live, Saved, Standing, Study, Trial
 from smallhours.core.reasons import (
     PERHAPS_ITS_OWN,
     RESUMED,
     Completed,
+    DiskFull,
+    GpuFault,
     GpuOom,
     Interrupted,
+    Lost,
     Reason,
     Refused,
     tag,
 )
 from smallhours.core.rule import RuleFactory
 from smallhours.core.trial import AttemptKey, Role, TrialState
+from smallhours.core.variety import identity
+
+#: After these the same configuration may be tried again: they say nothing of it.
+_TELLS_NOTHING = (Refused, Lost, GpuFault, DiskFull)
 
 
 class State:
@@ -39,8 +47,8 @@ class State:
         self.yielded: f.Yielded | None = None
         #: When all must be over; None: no such time.
         self.deadline: f.DeadlineSet | None = None
-        #: By device: its cap (None: nothing did harm yet), and the compute seen to do no harm.
-        self.caps: dict[str, tuple[float | None, float]] = {}
+        #: By device: what the compute of its trials stays below; None: nothing did harm yet.
+        self.caps: dict[str, float | None] = {}
         #: Ids of requests that were answered: each is carried out once.
         self.answered: set[str] = set()
 
@@ -65,7 +73,8 @@ class State:
                 study = self.studies[fact.study]
                 study.standing.amend(study.spec, fact.spec)
                 study.spec = fact.spec
-                study.ended = study.ended_before = None
+                study.ended = study.ended_before = study.search_ended = None
+                study.refused = study.repeated = 0
                 study.archived = False
             case f.StudyRetired():
                 self.studies[fact.study].retired = True
@@ -94,8 +103,18 @@ class State:
                 self.yielded = None
             case f.DeadlineSet():
                 self.deadline = fact if fact.until is not None else None
+            case f.SearchEnded():
+                self.studies[fact.study].search_ended = fact
             case f.TrialCreated():
                 self._created(fact)
+            case f.TrialHeld():
+                study = self.studies[fact.study]
+                del study.waiting[fact.trial]
+                study.held[fact.trial] = fact
+            case f.TrialReleased():
+                study = self.studies[fact.study]
+                del study.held[fact.trial]
+                study.waiting[fact.trial] = None
             case f.AttemptStarted():
                 self._started(fact, at)
             case f.AttemptRunning():
@@ -137,7 +156,7 @@ class State:
                 study = self.studies[fact.study]
                 study.learned[fact.sharing] = study.timed[fact.trial] = fact
             case f.CapLearned():
-                self.caps[fact.device] = fact.cap, fact.proven
+                self.caps[fact.device] = fact.cap
             case f.RequestAnswered():
                 self.answered.add(fact.request)
             case _:
@@ -208,6 +227,7 @@ class State:
             study.confirmed.add(fact.of)
         else:
             study.searched += 1
+            study.tried.setdefault(identity(fact.params), fact.trial)
 
     def _started(self, fact: f.AttemptStarted, at: float) -> None:
         study, key = self.studies[fact.study], f.key_of(fact)
@@ -221,7 +241,8 @@ class State:
             resume_step=fact.resume_step,
             device=fact.device,
         )
-        del study.waiting[fact.trial]
+        study.waiting.pop(fact.trial, None)
+        study.held.pop(fact.trial, None)
         study.living.add(fact.trial)
         self.live[key] = trial
 
@@ -292,10 +313,19 @@ class State:
         if isinstance(reason, Refused):
             study.searched -= 1  # it is no answer to anything
             study.refused += 1
+            study.repeated += reason.why == "duplicate"
         else:
-            study.refused = 0
+            study.refused = study.repeated = 0
         if trial.role is Role.CONFIRMATION:
+            sd = study.seed_sd()
+            if sd is not None:
+                study.rule.observe_noise(sd)
             return
+        study.mistakes.add(trial.number, trial.params, reason)
+        if isinstance(reason, _TELLS_NOTHING):
+            known = identity(trial.params)
+            if study.tried.get(known) == trial.number:
+                del study.tried[known]
         if trial.compared:
             study.rule.close(trial.number, trial.curve, completed=completed)
         score = trial.score(study.spec)

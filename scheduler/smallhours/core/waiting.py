@@ -14,6 +14,7 @@ class Why(StrEnum):
     ALONE = "runs alone: waits for the others to end"
     PROBE = "measured first: waits for the study's first trial"
     MAKING_ROOM = "makes room for a trial that has waited long"
+    KNOWN_MISTAKE = "known mistake"
     ASKED = "its parameters are being chosen"
     OPENING = "the machine is being prepared"
     PAUSED = "study paused"

@@ -88,6 +88,10 @@ def chosen(devices: Sequence[Device], words: Sequence[str]) -> tuple[Device, ...
     found: list[Device] = []
     for word in words:
         fitting = _fitting(devices, word)
+        if not fitting and word == "gpu":
+            raise UsageError(
+                "--devices: there is no GPU that may be used; `smallhours doctor` says more"
+            )
         if not fitting:
             known = [str(d.name if d.index is None else d.index) for d in devices]
             names = [*known, *(d.name for d in devices if d.index is not None)]

@@ -178,7 +178,7 @@ def _resource(reason: r.GpuOom | r.HostOom | r.DiskFull | r.GpuFault) -> list[It
                 Item("requested", _bytes(reason.requested_bytes)),
                 Item("free", _bytes(reason.free_bytes)),
                 Item("own peak", _bytes(reason.own_peak_bytes)),
-                Item("predicted", _bytes(reason.predicted_bytes)),
+                Item("kept for it", _bytes(reason.predicted_bytes)),
                 Item("neighbours", neighbours or "no trial ran beside it"),
                 Item("whose fault", reason.fault),
                 Item("message", reason.message),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TypeAlias, assert_never
 
 from smallhours.core import facts as f
+from smallhours.core import regions
 from smallhours.explain.words import CAUSES, in_brief
 from smallhours.inbox import Request
 from smallhours.text import clean, clock, number
@@ -14,10 +15,16 @@ from smallhours.text import clean, clock, number
 News: TypeAlias = (
     f.SessionStarted | f.SessionEnded | f.StudyAdded | f.StudyAmended | f.StudyRetired
     | f.StudyEnded | f.StudyHalted | f.StudyPaused | f.StudyReleased | f.StudyMoved
-    | f.StudyArchived | f.StudyRemoved | f.Yielded | f.YieldEnded | f.DeadlineSet | f.AttemptEnded
-    | f.TrialContinued
+    | f.StudyArchived | f.StudyRemoved | f.SearchEnded | f.TrialHeld | f.Yielded | f.YieldEnded
+    | f.DeadlineSet | f.AttemptEnded | f.TrialContinued
 )  # fmt: skip
-_OUTCOMES = {"done": "is done", "cancelled": "was cancelled", "budget": "is out of time"}
+_OUTCOMES = {
+    "done": "is done",
+    "cancelled": "was cancelled",
+    "budget": "is out of time",
+    "exhausted": "is done: its search found nothing new",
+    "enough": "is done: little was left to gain",
+}
 _THEN = {"over": "", "retry": "; will be tried again", "resume": "; will go on"}
 _ENDS = {**CAUSES, "dry": "nothing was left to do"}
 
@@ -51,6 +58,9 @@ def sentence(fact: News, names: Mapping[int, str], at: float) -> str:
         case f.TrialContinued():
             by = clean(fact.by, 60)
             return f"{names[fact.study]}/{fact.trial} was taken up again by {by}"
+        case f.TrialHeld():
+            where = clean(regions.where(fact.region), 60)
+            return f"{names[fact.study]}/{fact.trial} waits as a known mistake ({where})"
         case f.AttemptEnded():
             name = f"{names[fact.study]}/{fact.trial}"
             return f"{name} {in_brief(fact.reason)}{_THEN[fact.then]}"
@@ -60,7 +70,8 @@ def sentence(fact: News, names: Mapping[int, str], at: float) -> str:
 
 def _of_study(
     fact: f.StudyAdded | f.StudyAmended | f.StudyRetired | f.StudyEnded | f.StudyHalted
-    | f.StudyPaused | f.StudyReleased | f.StudyMoved | f.StudyArchived | f.StudyRemoved,
+    | f.StudyPaused | f.StudyReleased | f.StudyMoved | f.StudyArchived | f.StudyRemoved
+    | f.SearchEnded,
 ) -> str:  # fmt: skip
     match fact:
         case f.StudyAdded():
@@ -71,6 +82,8 @@ def _of_study(
             return "was put aside for a newer one"
         case f.StudyEnded():
             return _OUTCOMES[fact.outcome]
+        case f.SearchEnded():
+            return f"asks for no more configurations: {clean(fact.sentence)}"
         case f.StudyHalted():
             return f"was halted: {clean(fact.sentence)}"
         case f.StudyPaused():

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple, assert_never
+from typing import Final, assert_never
 
 from smallhours.core import reasons as r
 from smallhours.core.spec import Goal
+from smallhours.explain.about import About, where
+from smallhours.explain.packing import cap_words
+from smallhours.explain.shortage import ran_out
 from smallhours.explain.verdicts import agreed_words, rule_words
-from smallhours.explain.words import CAUSES, PAUSERS, errno_words, exit_words, signal_name
-from smallhours.snapshot.views import Then
-from smallhours.text import clean, count, duration, listing, number, size
+from smallhours.explain.words import CAUSES, PAUSERS, exit_words, signal_name
+from smallhours.text import clean, count, duration, listing, number
 
 _PROCESS_STATES: Final[dict[str, str]] = {
     "R": "running on the CPU",
@@ -32,31 +34,6 @@ _SIGNAL_HINTS: Final[dict[str, str]] = {
 }
 
 
-class About(NamedTuple):
-    """What a sentence about an attempt needs to know beside its reason."""
-
-    #: ``digits/12``.
-    name: str
-    #: ``digits``.
-    study: str
-    metric: str
-    goal: Goal
-    #: Of a whole trial.
-    steps: int
-    last_step: int
-    #: Of the trial: seconds on its places, and steps run there.
-    seconds: float
-    steps_run: int
-    then: Then
-    retries: int = 0
-    #: The file that the study was read from.
-    source: str = "STUDY.py"
-    #: Other trials with the same failure.
-    alike: tuple[str, ...] = ()
-    #: The step that it goes on from, should it.
-    from_step: int = 0
-
-
 def sentences(reason: r.Reason, about: About) -> str:
     """Return why an attempt ended as a paragraph, with what to look at next."""
     match reason:
@@ -67,7 +44,7 @@ def sentences(reason: r.Reason, about: About) -> str:
         case r.Failure() | r.Crash() | r.Hung():
             return f"{_broke(reason, about)} {_afterwards(reason, about)}"
         case r.GpuOom() | r.HostOom() | r.DiskFull() | r.GpuFault():
-            return f"{_ran_out(reason, about)} {_afterwards(reason, about)}"
+            return f"{ran_out(reason, about)} {_afterwards(reason, about)}"
         case r.Cancelled() | r.Interrupted() | r.Paused():
             return _taken_off(reason, about)
         case r.Lost():
@@ -158,14 +135,19 @@ def _refused(reason: r.Refused, about: About) -> str:
         return f"{about.name} was not started: {of} has the same configuration and seed{detail}."
     if reason.why == "invalid":
         return f"{about.name} was not started: its configuration is not valid{detail}."
-    needed = "more memory" if reason.needed_bytes is None else size(reason.needed_bytes)
-    there = (
-        "than there is"
-        if reason.available_bytes is None
-        else f"than the {size(reason.available_bytes)} that there are"
+    if reason.needed_bytes is None or reason.available_bytes is None:
+        return f"{about.name} was not started: it would need more memory than there is{detail}."
+    return (
+        f"{about.name} was not started: by what other trials of {about.study} took, it would need"
+        f" at least {_gib(reason.needed_bytes)}, and no device has more than"
+        f" {_gib(reason.available_bytes)} for it{detail}. It does not count as a trial: the search"
+        " was asked for another configuration."
     )
-    more = "" if reason.needed_bytes is None else ", more"
-    return f"{about.name} was not started: it would need {needed}{more} {there}{detail}."
+
+
+def _gib(size_bytes: int) -> str:
+    """Return bytes in GiB, whatever their number: two that are compared have one unit."""
+    return f"{size_bytes / 2**30:.2f} GiB"
 
 
 def _broke(reason: r.Failure | r.Crash | r.Hung, about: About) -> str:
@@ -183,11 +165,11 @@ def _broke(reason: r.Failure | r.Crash | r.Hung, about: About) -> str:
             hint = f": {_SIGNAL_HINTS[name]}" if name in _SIGNAL_HINTS else ""
             if reason.signal is not None:
                 what = (
-                    f"{about.name} crashed {_where(about)}: its process was ended by {name}{hint}."
+                    f"{about.name} crashed {where(about)}: its process was ended by {name}{hint}."
                 )
             else:
                 what = (
-                    f"{about.name} crashed {_where(about)}: its process left with"
+                    f"{about.name} crashed {where(about)}: its process left with"
                     f" {exit_words(reason)} and without an exception (something called os._exit,"
                     " or a library ended it)."
                 )
@@ -213,7 +195,7 @@ def _failed(reason: r.Failure, about: About) -> str:
     when = {
         "load": "before its first step, while its code was loaded",
         "prepare": "before its first step, in the study's prepare function",
-    }.get(reason.phase, _where(about))
+    }.get(reason.phase, where(about))
     said = f"{about.name} failed {when}: {what}{place}."
     if about.alike:
         others = "1 other" if len(about.alike) == 1 else f"{len(about.alike)} others"
@@ -224,82 +206,8 @@ def _failed(reason: r.Failure, about: About) -> str:
     )
 
 
-def _ran_out(reason: r.GpuOom | r.HostOom | r.DiskFull | r.GpuFault, about: About) -> str:
-    at = _where(about)
-    match reason:
-        case r.GpuOom():
-            asked = (
-                ""
-                if reason.requested_bytes is None
-                else f" asking for {size(reason.requested_bytes)}"
-            )
-            free = "" if reason.free_bytes is None else f" with {size(reason.free_bytes)} free"
-            held = (
-                ""
-                if reason.own_peak_bytes is None
-                else f" when it held up to {size(reason.own_peak_bytes)}"
-            )
-            return f"{about.name} ran out of GPU memory {at}{asked}{free}{held}. {_blame(reason)}"
-        case r.HostOom():
-            return f"{about.name} ran out of memory {at}: {_host_oom(reason)}"
-        case r.DiskFull():
-            free = "" if reason.free_bytes is None else f" ({size(reason.free_bytes)} free there)"
-            path = f" to {clean(reason.path, 200)}" if reason.path else ""
-            return (
-                f"{about.name} could not write{path} {at}: {errno_words(reason.errno)}{free}. Make"
-                " room or mend the permission, then call `smallhours resume`."
-            )
-        case r.GpuFault():
-            return (
-                f"{about.name} ended {at} because the driver reported a fault of"
-                f" {clean(reason.device, 80) or 'the card'} (Xid {reason.xid}). If it comes again,"
-                " look at the card's health with nvidia-smi, and at its cooling and power."
-            )
-
-
-def _blame(reason: r.GpuOom) -> str:
-    match reason.fault:
-        case "own" if reason.neighbours:
-            return "It was alone to blame: it needed more than was foreseen, or than its cap."
-        case "own":
-            return "It was alone to blame: the configuration is too large for the card."
-        case "neighbour":
-            return "A neighbour on the card had taken more than was foreseen."
-        case "unknown":
-            return "Whose fault it was can't be told."
-
-
-def _host_oom(reason: r.HostOom) -> str:
-    if reason.shared is not None:
-        free, total = reason.shared
-        return (
-            f"its shared memory (/dev/shm) was full: {size(free)} of {size(total)} were free. Give"
-            " its DataLoader fewer workers, or make /dev/shm larger."
-        )
-    peak = max((held for _, held in reason.resident), default=None)
-    held = "" if peak is None else f" when it held {size(peak)}"
-    match reason.killer:
-        case "kernel":
-            return (
-                f"the kernel killed it, or a process of its own{held}, to save the machine. Run"
-                " smaller models or fewer trials at a time, or set `memory_bytes` in the study."
-            )
-        case "python":
-            return f"an allocation failed in its process{held}."
-        case "smallhours":
-            if reason.limit_bytes is not None:
-                return (
-                    f"smallhours ended it{held}; the limit is {size(reason.limit_bytes)}"
-                    " (`memory_bytes` in the study)."
-                )
-            left = (
-                "" if reason.available_bytes is None else f" ({size(reason.available_bytes)} left)"
-            )
-            return f"smallhours ended it{held}, before the machine ran out of memory{left}."
-
-
 def _taken_off(reason: r.Cancelled | r.Interrupted | r.Paused, about: About) -> str:
-    at = _where(about)
+    at = where(about)
     match reason:
         case r.Cancelled():
             what = "with its whole study " if reason.scope == "study" else ""
@@ -318,6 +226,8 @@ def _taken_off(reason: r.Cancelled | r.Interrupted | r.Paused, about: About) -> 
             why = f" ({clean(reason.why, 200)})" if reason.why else ""
             step = max(0, about.last_step - reason.steps_repeated)
             said = f"{about.name} was paused {at} {PAUSERS[reason.by]}{why}."
+            if reason.by == "packer" and about.cap is not None:
+                said += f" On {about.device or 'its device'}, {cap_words(about.cap)}."
             return (
                 said if about.then == "over" else f"{said} {_goes_on(step, reason.steps_repeated)}"
             )
@@ -327,12 +237,6 @@ def _goes_on(step: int, repeated: int) -> str:
     whence = f"from its checkpoint of step {step}" if step else "from the beginning (no checkpoint)"
     again = f", so {count(repeated, 'step')} will be run again" if repeated else ""
     return f"It goes on {whence}{again}; that costs it no retry."
-
-
-def _where(about: About) -> str:
-    if not about.last_step:
-        return "before its first report"
-    return f"at step {about.last_step} of {about.steps}"
 
 
 def _afterwards(reason: r.Reason, about: About) -> str:

@@ -32,9 +32,11 @@ WORDS: Final[dict[str, str]] = {
 #: The groups of reasons, as they are counted for a study.
 GROUPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("finished", ("completed",)),
-    ("stopped by a rule or a limit", ("rung_cut", "rule_cut", "diverged", "budget", "refused")),
-    ("failed in the study's code", ("exception", "crash", "hung")),
-    ("failed for want of a resource", ("gpu_oom", "host_oom", "disk", "gpu_fault")),
+    ("stopped by a rule or a limit", ("rung_cut", "rule_cut", "budget")),
+    ("failed by a mistake in the code", ("exception", "crash", "hung")),
+    ("can't work as they are configured", ("diverged", "gpu_oom", "host_oom")),
+    ("never started: repeated, too large or not valid", ("refused",)),
+    ("failed by the machine", ("disk", "gpu_fault")),
     ("taken off by operator or machine", ("cancelled", "interrupted", "paused")),
     ("lost, which is a bug of smallhours: please report it", ("lost",)),
 )
@@ -64,7 +66,7 @@ CAUSES: Final[dict[str, str]] = {
     "ledger disk full": "the disk that holds the ledger was full",
 }
 PAUSERS: Final[dict[str, str]] = {
-    "packer": "to make room on the device",
+    "packer": "by the packer",
     "operator": "because somebody asked for it",
     "rule": "by the rule",
     "clock": "because of the time of day",
@@ -112,10 +114,15 @@ def footprint_words(footprint: Footprint | None) -> str:
     if footprint.host_bytes is not None:
         more = "" if footprint.host_source == "pss" else " at most"
         parts.append(f"{size(footprint.host_bytes)} of memory{more}")
-    parts.extend(
-        f"{size(gpu.reserved_bytes)} of GPU {gpu.index} ({size(gpu.allocated_bytes)} in tensors)"
-        for gpu in footprint.gpus
-    )
+    for gpu in footprint.gpus:
+        # A process numbers the GPUs that it sees from 0: where it is one, the number says nothing.
+        which = f"GPU {gpu.index}" if len(footprint.gpus) > 1 else "GPU memory"
+        parts.append(
+            f"{size(gpu.reserved_bytes)} of {which} ({size(gpu.allocated_bytes)} in tensors)"
+        )
+    if footprint.context_bytes is not None:
+        source = " as the card shows it" if footprint.gpu_source == "card delta" else ""
+        parts.append(f"{size(footprint.context_bytes)} of it beside torch{source}")
     if footprint.cores is not None:
         cores = f"{footprint.cores:.2f}"
         parts.append(f"{cores} of a core" if footprint.cores < 1.0 else f"{cores} cores")
@@ -166,7 +173,7 @@ def in_brief(reason: r.Reason) -> str:
         case r.Hung():
             return f"hung: silent for {duration(reason.silent_s)}"
         case r.GpuOom():
-            by = " beside a neighbour that grew" if reason.fault == "neighbour" else ""
+            by = " by a neighbour's fault" if reason.fault == "neighbour" else ""
             return f"out of GPU memory{by}"
         case r.HostOom():
             return "out of memory" if reason.shared is None else "out of shared memory (/dev/shm)"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from smallhours.core import enough, guards, recheck
 from smallhours.core import facts as f
-from smallhours.core import guards, recheck
 from smallhours.core.model import Study, Trial
+from smallhours.core.outcomes import Enough
 from smallhours.core.reasons import Diverged, Reason, RuleCut, RungCut
 from smallhours.core.rule import Rule, RuleFactory
 from smallhours.core.state import State
@@ -17,6 +19,7 @@ from smallhours.errors import LedgerError
 from smallhours.ledger import rows
 from smallhours.ledger.rows import Entry
 from smallhours.ledger.store import read_all
+from smallhours.text import count
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +100,11 @@ class _Replay:
         #: The verdict that the next row must be, and in which study and row it was derived.
         self._due: tuple[int, int, Reason] | None = None
         self._last_seen: dict[tuple[int, int, int], int] = {}
-        #: Stops that were not made, by study: wrong, unless another version decided there.
-        self._missed: dict[int, list[tuple[int, Reason]]] = {}
+        #: By study: reports at which this version of its rule stops a trial, and another, which
+        #: decided then, did not.
+        self._otherwise: Counter[int] = Counter()
         #: Trials that are to be rechecked by their coins, and are not drawn yet.
         self._undrawn: dict[tuple[int, int], int] = {}
-        #: Studies in which another version of the rule decided something.
-        self._other_versions: set[int] = set()
 
     def take(self, entry: Entry) -> None:
         """Check a fact, then apply it."""
@@ -132,34 +134,53 @@ class _Replay:
             and self._undrawn.pop((fact.study, fact.trial), None) is None
         ):
             self._wrong(entry.seq, "its coin says that it is not to be rechecked")
+        elif isinstance(fact, f.SearchEnded) and fact.evidence is not None:
+            self._check_enough(entry.seq, fact, fact.evidence)
 
     def end(self, *, running: bool) -> None:
         """Look at what is left open."""
         self._miss()
-        for study, missed in self._missed.items():
-            for seq, verdict in missed:
-                text = f"at this report the verdict is a stop that was not made: {verdict}"
-                if study in self._other_versions:
-                    text = "another version of the rule decided in this study: not comparable"
-                    self._report.findings.append(Finding("note", seq, text))
-                else:
-                    self._wrong(seq, text)
+        for number, times in self._otherwise.items():
+            study = self.state.studies[number]
+            text = (
+                f"{study.label}: another version of the rule decided, and went on where this one"
+                f" stops ({count(times, 'report')}): not comparable"
+            )
+            self._note(None, text)
         for seq in self._undrawn.values():
             self._wrong(seq, "its coin says that it is to be rechecked, and it was not drawn")
         if not running:
             for key in self.state.live:
                 name = self.state.studies[key.study].name_of(key.trial)
-                text = f"{name} was running when the engine ended; the next start files it"
-                self._report.findings.append(Finding("note", None, text))
+                self._note(
+                    None, f"{name} was running when the engine ended; the next start files it"
+                )
 
     def _wrong(self, seq: int, text: str) -> None:
         self._report.findings.append(Finding("wrong", seq, text))
 
+    def _note(self, seq: int | None, text: str) -> None:
+        self._report.findings.append(Finding("note", seq, text))
+
     def _miss(self) -> None:
-        """Keep in mind that the verdict which was due was not recorded."""
-        if self._due is not None:
-            study, seq, verdict = self._due
-            self._missed.setdefault(study, []).append((seq, verdict))
+        """Take it that the verdict which was due, if one was, is not on record."""
+        if self._due is None:
+            return
+        study, seq, verdict = self._due
+        if isinstance(verdict, Diverged) or self._same_versions(study):
+            self._wrong(seq, f"at this report the verdict is a stop that was not made: {verdict}")
+        else:
+            self._otherwise[study] += 1
+
+    def _same_versions(self, study: int) -> bool:
+        """Say whether the session had the rules of this study in the versions that are here.
+
+        Where it isn't recorded, nobody knows.
+        """
+        session = self.state.session
+        if session is None or session.rules is None:
+            return False
+        return session.rules.items() >= self.state.studies[study].rule.versions.items()
 
     def _check_report(self, seq: int, fact: f.Reported) -> None:
         key = f.key_of(fact)
@@ -176,20 +197,28 @@ class _Replay:
         else:
             self._due = (key.study, seq, verdict)
 
+    def _check_enough(self, seq: int, fact: f.SearchEnded, recorded: Enough) -> None:
+        derived = enough.judge(self.state.studies[fact.study])
+        if recorded.version != enough.VERSION:
+            text = "another version decided that the search had found enough: not comparable"
+            self._report.findings.append(Finding("note", seq, text))
+        elif derived == recorded:
+            self._report.stops += 1
+        else:
+            self._wrong(seq, f"recorded is {recorded}, derived again is {derived}")
+
     def _check_intent(self, seq: int, fact: f.Intended) -> None:
         recorded = fact.reason
         derived = self._due[2] if self._due is not None else None
         if not isinstance(recorded, (RuleCut, RungCut, Diverged)):
             if derived is not None and not isinstance(derived, Diverged):
-                self._wrong(seq, f"the verdict is {derived}, recorded is {recorded}")
+                self._miss()
             return
         rule = self.state.studies[fact.study].rule
         if derived == recorded:
             self._report.stops += 1
         elif _of_other_version(recorded, rule) and not isinstance(derived, Diverged):
-            self._other_versions.add(fact.study)
-            text = "decided by another version of the rule: not comparable"
-            self._report.findings.append(Finding("note", seq, text))
+            self._note(seq, "decided by another version of the rule: not comparable")
         else:
             self._wrong(seq, f"recorded is {recorded}, derived again is {derived}")
 

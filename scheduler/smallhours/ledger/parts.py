@@ -55,6 +55,7 @@ _CONFIRMATIONS = (
     "SELECT trial FROM event WHERE kind = 'trial_created' AND study = ?"
     " AND json_extract(body, '$.of') IS NOT NULL"
 )
+_NAMED = "SELECT study FROM event WHERE kind = 'study_added' AND json_extract(body, '$.spec.name')"
 _COUNTED = "SELECT (SELECT count(*) FROM event) + (SELECT count(*) FROM report)"
 _LAST_SESSION = (
     "SELECT kind FROM event WHERE kind IN ('session_started', 'session_ended')"
@@ -82,6 +83,12 @@ def closed(db: sqlite3.Connection) -> frozenset[int]:
     living = {study for (study,) in db.execute(_LIVING)}
     rechecked = {study for (study,) in db.execute(_TO_RECHECK)}
     return frozenset((ended - rechecked | gone) - living)
+
+
+def named(db: sqlite3.Connection, names: Collection[str]) -> frozenset[int]:
+    """Return the studies that were added under any of some names."""
+    sql = f"{_NAMED} IN ({_marks(names)})"
+    return frozenset(study for (study,) in db.execute(sql, [*names]))
 
 
 def check_count(db: sqlite3.Connection, last_seq: int) -> None:

@@ -8,7 +8,8 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from smallhours.packing.footprint import GROWS, Bound
 from smallhours.packing.guard import Guard
-from smallhours.packing.load import Alone, Demand
+from smallhours.packing.load import Demand
+from smallhours.packing.paces import Alone
 from smallhours.packing.regression import Params
 
 #: Reports after which a trial's peak is taken for what it needs.
@@ -31,6 +32,8 @@ class Card:
     speed: float = 1.0
     #: The most trials at a time; None: as many as pay.
     places: int | None = None
+    #: It says how busy it is: a trial is watched until that was heard while it was alone.
+    tells_busy: bool = False
     #: Trials that together ask for no more compute are known not to hurt each other.
     sure: float = 0.0
 
@@ -69,6 +72,8 @@ class Start(NamedTuple):
     bound: Bound | None
     #: It is watched alone for a few steps first.
     probe: bool
+    #: Without a bound: what is kept for it; None: all that is free.
+    kept_bytes: int | None = None
 
 
 #: Why a trial waits: no card takes trials now; its study is to be watched alone first; it, or one
@@ -90,14 +95,15 @@ class Runner:
     wish: Wish
     bound: Bound | None
     probe: bool
+    kept_bytes: int | None = None
     launched_at: float | None = None
     reports: int = 0
     steps_left: int = 0
     peak_bytes: int | None = None
     #: How long a step takes it alone; None: not timed yet.
     alone: Alone | None = None
-    #: It was timed alone on its card.
-    anchored: bool = False
+    #: When its steps were last timed beside what was there; None: not yet.
+    timed_at: float | None = None
     #: Share of the time that the card is busy with it; None: nobody measured it.
     busy: float | None = None
     #: Share of the card that it fills meanwhile; None: it can't be measured.
@@ -120,9 +126,10 @@ class Runner:
         if self.settled and not self.wish.alone and not self.probe:
             assert self.peak_bytes is not None
             return int(self.peak_bytes * GROWS)
-        if self.wish.alone or self.bound is None:
+        kept = self.kept_bytes if self.bound is None else self.bound.upper_bytes
+        if self.wish.alone or kept is None:
             return None
-        return max(self.bound.upper_bytes, self.peak_bytes or 0)
+        return max(kept, self.peak_bytes or 0)
 
 
 @dataclass(slots=True, eq=False)
@@ -134,8 +141,6 @@ class Deck:
     guard: Guard = field(default_factory=Guard)
     #: The sum of the trials' compute stays below; None: nothing did harm yet.
     cap: float | None = None
-    #: So much compute together was seen to do no harm.
-    proven: float = 0.0
     #: A newcomer that can't be paused did harm: nothing is started until something ends.
     shut: bool = False
     #: Kept for trials that fit on no other card.

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from smallhours.packing.load import Alone
+from smallhours.packing.paces import Alone
 
 #: Steps of each neighbour that are waited for, and how long at most.
 REPORTS: Final = 3
@@ -24,6 +24,8 @@ _MOST_REPORTS: Final = 10
 _LEAST_GAP_S: Final = 1e-3
 #: Steps are taken to scatter by at least this share: three of them may agree by chance.
 _LEAST_SCATTER: Final = 0.03
+#: What is taken for the scatter of fewer.
+_SCATTER_UNKNOWN: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,6 @@ class Verdict:
     def fell(self) -> bool:
         """Whether there is less progress than before, beyond what noise explains."""
         return self.after < self.before - _ERRORS * self.error
-
-    @property
-    def held(self) -> bool:
-        """Whether there is no less progress than before, as far as can be told."""
-        return self.after >= self.before
 
     @property
     def sure(self) -> bool:
@@ -114,13 +111,9 @@ class Guard:
         gaps = self._trials[trial].gaps
         return _pace(gaps) if len(gaps) == REPORTS else None
 
-    def ready(self, at: float) -> bool:
-        """Whether all is known of what is there that the next newcomer can be judged by."""
-        if self._newcomer is not None:
-            return False
-        if at - self._since >= LONGEST_S:
-            return True
-        return all(len(trial.gaps) >= REPORTS for trial in self._trials.values())
+    def told(self, trial: str) -> bool:
+        """Whether `just_timed` had an answer since the card's trials changed."""
+        return len(self._trials[trial].gaps) >= REPORTS
 
     def judge(self, at: float, alone: Mapping[str, Alone]) -> Verdict | None:
         """Judge the newcomer; None: there is none, or it is too early, or nothing to compare.
@@ -175,5 +168,6 @@ class Guard:
 def _pace(gaps: list[float]) -> Pace:
     mean = sum(gaps) / len(gaps)
     square = sum((gap / mean - 1.0) ** 2 for gap in gaps) / max(1, len(gaps) - 1)
-    scatter = max(_LEAST_SCATTER, math.sqrt(square))
+    least = _LEAST_SCATTER if len(gaps) >= REPORTS else _SCATTER_UNKNOWN
+    scatter = max(least, math.sqrt(square))
     return Pace(mean, scatter / math.sqrt(len(gaps)))

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple, TypeAlias
+
+from smallhours.packing.beliefs import Belief, Beliefs
+from smallhours.packing.paces import Alone
 
 Sharing: TypeAlias = Literal["time_slicing", "mps", "cores"]
 
@@ -35,11 +38,11 @@ _LEAST_SD: Final[Mapping[Sharing, float]] = {
 }
 #: A newcomer is given the benefit of the doubt: weights count as lower by so many of their errors.
 #: What is gained if they are lower lasts; what is lost if not is noticed, and undone.
-_HOPE: Final = 1.0
+HOPED: Final = -1.0
+#: It is sure to pay where it does with weights that are higher by as much.
+FEARED: Final = 1.0
 #: Steps differ from the model by this much (log), whatever is known: no model is right.
 _MODEL_SD: Final = 0.08
-#: Change of a weight (log) by which it is found out what depends on it.
-_NUDGE: Final = 0.05
 _ROUNDS: Final = 6
 
 
@@ -68,19 +71,6 @@ class Load:
     seen: int = 0
 
 
-@dataclass(slots=True)
-class Alone:
-    """How long a trial's step takes it alone: the logarithm of the seconds, and its error."""
-
-    log_s: float
-    sd: float
-
-    @property
-    def step_s(self) -> float:
-        """Seconds a step."""
-        return math.exp(self.log_s)
-
-
 class Loads:
     """What is known of all studies."""
 
@@ -88,30 +78,52 @@ class Loads:
         self,
         sharing: Sharing,
         known: Mapping[str, Load] | None = None,
+        beliefs: Beliefs | None = None,
         weight: float | None = None,
     ) -> None:
         """Begin with what is known.
 
         Args:
-            sharing: How the device is shared.
-            known: What was learned of studies.
+            sharing: How the cards are shared.
+            known: What earlier sessions learned.
+            beliefs: Where the paces of the trials that run are; None: nowhere yet.
             weight: What a trial fills of the device that nobody measured; None: nothing says so.
         """
         self.sharing: Sharing = sharing
-        self.known: dict[str, Load] = dict(known or {})
         usual, self._usual_sd = _WEIGHT[sharing]
         self._usual = math.log(usual if weight is None else weight)
+        self._known = {study: replace(load) for study, load in (known or {}).items()}
+        #: Logarithms of weights that were seen at work.
+        self._weights: dict[str, Belief] = {}
+        self._beliefs = Beliefs() if beliefs is None else beliefs
+        for study, load in self._known.items():
+            if load.log_weight is not None and load.sd is not None:
+                self._weigh(study, load.log_weight, load.sd)
 
-    def demand(self, study: str) -> Demand:
-        """Return what a study's trials ask for."""
-        load = self.known.get(study)
-        busy = _BUSY_UNKNOWN if load is None or load.busy is None else load.busy
-        return Demand(busy, math.exp(self._weight(study)[0]))
+    @property
+    def known(self) -> dict[str, Load]:
+        """What outlives the session."""
+        for study, weight in self._weights.items():
+            load = self._known[study]
+            load.log_weight, load.sd = weight.mean, weight.sd
+        return {study: replace(load) for study, load in self._known.items()}
 
-    def hoped(self, study: str) -> Demand:
-        """Return what a study's trials ask for if it is as little as may well be."""
-        log_weight, sd = self._weight(study)
-        return Demand(self.demand(study).busy, math.exp(log_weight - _HOPE * sd))
+    def watched(self, study: str) -> bool:
+        """Whether a trial of a study was watched."""
+        return study in self._known
+
+    def demand(self, study: str, doubt: float = 0.0) -> Demand:
+        """Return what a study's trials ask for.
+
+        Args:
+            study: Whose.
+            doubt: Take the weight for so many of its errors higher than is likely.
+        """
+        weight = self._weights.get(study)
+        busy = self._busy(study)
+        usual = self._usual, self._usual_sd
+        mean, sd = usual if weight is None else (weight.mean, weight.sd)
+        return Demand(busy, math.exp(mean + doubt * sd))
 
     def probed(self, study: str, busy: float | None, weight: float | None = None) -> None:
         """Take in what was measured while a trial of the study was alone.
@@ -121,12 +133,12 @@ class Loads:
             busy: Its busy share; None: nobody could measure it.
             weight: What it fills of the device meanwhile, where that can be measured (cores).
         """
-        load = self.known.setdefault(study, Load())
+        load = self._known.setdefault(study, Load())
         if busy is not None:
             load.busy = min(1.0, max(0.01, busy))
         if weight is not None:
-            load.log_weight = math.log(min(_MOST, max(_LEAST, weight)))
-            load.sd = _LEAST_SD[self.sharing]
+            known = self._weight(study)
+            known.mean, known.sd = math.log(min(_MOST, max(_LEAST, weight))), known.least_sd
 
     def learn(
         self, studies: Sequence[str], index: int, alone: Alone, log_s: float, error: float
@@ -134,8 +146,8 @@ class Loads:
         """Take in how long a trial's steps took beside others.
 
         What was not expected is put down to the weights of the studies on the card and to the
-        trial's own pace, each by how little it is known (one step of an extended Kalman filter
-        whose errors are taken for independent).
+        trial's own pace, each by how little it is known. Slowdowns bend where the card is full, so
+        they are looked at as far to both sides of each weight as its error goes.
 
         Args:
             studies: Of all trials on the card.
@@ -144,40 +156,58 @@ class Loads:
             log_s: Logarithm of the seconds that they took.
             error: Standard error of that.
         """
-        demands = [self.demand(study) for study in studies]
-        slow = slowdowns(demands)[index]
-        others = dict.fromkeys(studies) if len(studies) > 1 else {}
-        slopes = {study: self._slope(studies, demands, index, study, slow) for study in others}
-        unexpected = log_s - alone.log_s - math.log(slow)
-        variance = alone.sd**2 + error**2 + (_MODEL_SD**2 if others else 0.0)
-        variance += sum((slopes[study] * self._weight(study)[1]) ** 2 for study in others)
-        for study, slope in slopes.items():
-            mean, sd = self._weight(study)
-            gain = slope * sd**2 / variance
-            load = self.known.setdefault(study, Load())
-            load.log_weight = min(math.log(_MOST), max(math.log(_LEAST), mean + gain * unexpected))
-            load.sd = max(_LEAST_SD[self.sharing], sd * math.sqrt(max(0.0, 1.0 - gain * slope)))
-            load.seen += 1
-        gain = alone.sd**2 / variance
-        alone.log_s += gain * unexpected
-        alone.sd *= math.sqrt(max(0.0, 1.0 - gain))
+        if alone not in self._beliefs:
+            self._beliefs.add(alone)
+        slopes: dict[Belief, float] = {alone: 1.0}
+        expected, variance = alone.mean, error**2
+        if len(studies) > 1:
+            demands = [self.demand(study) for study in studies]
+            usual = math.log(slowdowns(demands)[index])
+            expected += usual
+            variance += _MODEL_SD**2
+            # What is wanted of cores is measured: a step that takes longer says nothing of it.
+            for study in dict.fromkeys(studies) if self.sharing != "cores" else ():
+                weight = self._weight(study)
+                low, high = (
+                    self._log_slowdown(studies, demands, index, study, sign) for sign in (-1, 1)
+                )
+                bend = low + high - 2.0 * usual
+                slopes[weight] = (high - low) / (2.0 * weight.sd)
+                expected += bend / 2.0
+                variance += bend**2 / 2.0
+                self._known[study].seen += 1
+        self._beliefs.learn(slopes, log_s - expected, variance)
+        for study in dict.fromkeys(studies):
+            if study in self._weights:
+                weight = self._weights[study]
+                weight.mean = min(math.log(_MOST), max(math.log(_LEAST), weight.mean))
 
-    def _weight(self, study: str) -> tuple[float, float]:
-        load = self.known.get(study)
-        if load is None or load.log_weight is None or load.sd is None:
-            return self._usual, self._usual_sd
-        return load.log_weight, load.sd
+    def _busy(self, study: str) -> float:
+        load = self._known.get(study)
+        return _BUSY_UNKNOWN if load is None or load.busy is None else load.busy
 
-    def _slope(
-        self, studies: Sequence[str], demands: list[Demand], index: int, study: str, slow: float
+    def _weight(self, study: str) -> Belief:
+        known = self._weights.get(study)
+        if known is not None:
+            return known
+        self._known.setdefault(study, Load())
+        return self._weigh(study, self._usual, self._usual_sd)
+
+    def _weigh(self, study: str, mean: float, sd: float) -> Belief:
+        weight = self._weights[study] = Belief(mean, sd, _LEAST_SD[self.sharing])
+        self._beliefs.add(weight)
+        return weight
+
+    def _log_slowdown(
+        self, studies: Sequence[str], demands: list[Demand], index: int, study: str, sign: int
     ) -> float:
-        """Return by how much a trial's log slowdown rises with a study's log weight."""
-        more = math.exp(_NUDGE)
-        nudged = [
-            demand._replace(weight=demand.weight * more) if other == study else demand
-            for other, demand in zip(studies, demands, strict=True)
-        ]
-        return math.log(slowdowns(nudged)[index] / slow) / _NUDGE
+        """Return a trial's log slowdown where a study's weight is one error from what is likely."""
+        moved = self.demand(study, sign)
+        return math.log(
+            slowdowns([moved if o == study else d for o, d in zip(studies, demands, strict=True)])[
+                index
+            ]
+        )
 
 
 def slowdowns(demands: Sequence[Demand]) -> list[float]:
@@ -186,17 +216,21 @@ def slowdowns(demands: Sequence[Demand]) -> list[float]:
     A trial meets each other one while that has, or waits for, the card, which it does for longer
     the slower it is: solved by iteration.
     """
-    found = [1.0] * len(demands)
     if len(demands) < 2:
-        return found
-    present = [demand.compute for demand in demands]
-    total = sum(present)
+        return [1.0] * len(demands)
+    counts: dict[Demand, int] = {}
+    for demand in demands:
+        counts[demand] = counts.get(demand, 0) + 1
+    present = [demand.compute for demand in counts]
+    total = sum(there * count for there, count in zip(present, counts.values(), strict=True))
+    found = [1.0] * len(counts)
     for _ in range(_ROUNDS):
-        for i, (busy, weight) in enumerate(demands):
+        for i, ((busy, weight), count) in enumerate(counts.items()):
             others = total - present[i]
             stretch = max(1.0, min(1.0, weight) + others) * (1.0 + _SWITCH * others)
             waits = busy * stretch
             found[i] = 1.0 - busy + waits
-            present[i] = weight * waits / found[i]
-            total = others + present[i]
-    return found
+            was, present[i] = present[i], weight * waits / found[i]
+            total += count * (present[i] - was)
+    of = dict(zip(counts, found, strict=True))
+    return [of[demand] for demand in demands]

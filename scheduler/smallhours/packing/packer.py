@@ -23,23 +23,18 @@ from smallhours.packing.cards import (
     total_compute,
 )
 from smallhours.packing.footprint import Bound
+from smallhours.packing.guard import Pace
 from smallhours.packing.knowledge import Knowledge, Learned
-from smallhours.packing.load import Demand, Sharing
+from smallhours.packing.load import FEARED, HOPED, Demand, Sharing
 from smallhours.packing.order import Turns
+from smallhours.packing.probes import first, is_over, quiet
 from smallhours.packing.rooms import Hold
+from smallhours.packing.surplus import all_heard, surplus
 
-#: A probe ends after so many reports, or after fewer where these take long.
-PROBE_REPORTS: Final = 3
-_PROBE_LEAST: Final = 2
-_PROBE_S: Final = 20.0
 #: A first belief is taken for too low by up to this factor.
 _BELIEF_MARGIN: Final = 2.5
-#: A probe may take place beside trials that together ask for no more compute than this.
-_QUIET: Final = 0.6
-#: An admission must promise at least this share more progress.
+#: An admission must promise at least so much more progress (a trial alone makes 1).
 _LEAST_GAIN: Final = 0.02
-#: Trials that together ask for no more than a card has can't hurt each other.
-_PROVEN: Final = 1.0
 #: By so much the cap rises when a trial ends well.
 _CAP_RISES: Final = 1.02
 #: Cards whose gains are this near are alike: the tightest fit decides.
@@ -71,16 +66,15 @@ class Packer:
         """
         self.know = know or Knowledge(sharing, learned)
         self.turns = turns or Turns()
-        caps = learned.caps if learned is not None else {}
+        self._caps = learned.caps if learned is not None else {}
         self._decks: dict[str, Deck] = {}
         for card in cards:
-            cap, proven = caps.get(card.name, (None, _PROVEN))
-            self._decks[card.name] = Deck(card, cap=cap, proven=proven)
+            self._decks[card.name] = Deck(card, cap=self._caps.get(card.name))
         self._where: dict[str, Deck] = {}
         self._held_since: dict[str, float] = {}
         self._settled_at = 0.0
         #: Progress and compute of what is on each card, while one question is answered.
-        self._sums: dict[tuple[str, Hashable], float] = {}
+        self._sums: dict[tuple[str, Hashable, float], float] = {}
         #: Rises whenever `next` may have another answer than before, time apart.
         self.changes = 0
         #: Why each trial waits, as of the latest `next` that found nothing to do.
@@ -90,7 +84,7 @@ class Packer:
     def learned(self) -> Learned:
         """What outlives the session."""
         found = self.know.learned()
-        found.caps = {name: (deck.cap, deck.proven) for name, deck in self._decks.items()}
+        found.caps = {name: deck.cap for name, deck in self._decks.items()}
         return found
 
     def deck(self, card: str) -> Deck:
@@ -111,10 +105,12 @@ class Packer:
 
     def see(self, card: Card) -> None:
         """Take note of a card as it is now."""
-        self.changes += 1
         deck = self._decks.get(card.name)
+        if deck is not None and deck.card == card:
+            return
+        self.changes += 1
         if deck is None:
-            self._decks[card.name] = Deck(card, proven=_PROVEN)
+            self._decks[card.name] = Deck(card, cap=self._caps.get(card.name))
         else:
             deck.card = card
 
@@ -123,7 +119,8 @@ class Packer:
         self._settle(at)
         self.changes += 1
         deck = self._decks[start.card]
-        runner = Runner(wish, start.bound, start.probe, steps_left=wish.steps_left)
+        bound, kept = start.bound, start.kept_bytes
+        runner = Runner(wish, bound, start.probe, kept, steps_left=wish.steps_left)
         deck.runners[start.key] = runner
         for other in self._decks.values():
             if other.kept_for == start.key:
@@ -138,6 +135,7 @@ class Packer:
         self.changes += 1
         deck = self._where[key]
         deck.runners[key].launched_at = at
+        self._time_rest(deck, at)
         deck.guard.came(key, at)
 
     def reported(
@@ -165,11 +163,11 @@ class Packer:
             self.know.measured(runner)
             self.changes += 1
         self._time(deck, key, runner, at)
-        if runner.probe and self._probe_is_over(runner, at):
+        if runner.probe and is_over(runner, deck.card, at):
             self._probed(runner)
             runner.probe = False
             self.changes += 1
-        return self._judge(deck, at)
+        return self._judge(deck, at) or self._surplus(deck)
 
     def ended(self, key: str, at: float, *, peak_bytes: int | None, well: bool) -> Runner:
         """Take note that a trial is off its card; return what was known of it there.
@@ -183,8 +181,9 @@ class Packer:
         self._settle(at)
         self.changes += 1
         deck = self._where.pop(key)
+        self._time_rest(deck, at)
         runner = deck.runners.pop(key)
-        self.know.forget(key)
+        self.know.forget(runner)
         deck.guard.went(key, at)
         deck.shut = False
         if peak_bytes is not None and (not runner.settled or not well):
@@ -199,8 +198,7 @@ class Packer:
     def withdrawn(self, key: str) -> None:
         """Take note that a trial for which a place was kept will not come."""
         self.changes += 1
-        del self._where.pop(key).runners[key]
-        self.know.forget(key)
+        self.know.forget(self._where.pop(key).runners.pop(key))
 
     def measured(self, key: str, busy: float, weight: float) -> None:
         """Take note of what a trial asks of cores, if there were enough of them meanwhile."""
@@ -240,7 +238,7 @@ class Packer:
                 if wish.study in probed:
                     continue
                 probed.add(wish.study)
-                found = self._probe(self._first(wish, wishes), at)
+                found = self._probe(first(wish, wishes, self._decks.values()), at)
                 if found is not None:
                     return found
                 continue
@@ -264,13 +262,13 @@ class Packer:
     def _obstacle(self, wish: Wish, hold: Hold | None) -> Obstacle:
         """Say why a trial that no card admits must wait."""
         bound = self.know.bound(wish)
-        if all(deck.card.closed for deck in self._decks.values()):
+        open_ = [deck for deck in self._decks.values() if not deck.card.closed]
+        if not open_:
             return "closed"
         if bound is None:
             return "probe"
         if wish.alone:
             return "alone"
-        open_ = [deck for deck in self._decks.values() if not deck.card.closed]
         if all(deck.free_bytes < bound.upper_bytes for deck in open_):
             return "memory"
         if hold is not None or any(deck.kept_for not in (None, wish.key) for deck in open_):
@@ -280,14 +278,14 @@ class Packer:
     def _demands(self, deck: Deck) -> list[Demand]:
         return [self.know.demand(runner.wish) for runner in deck.runners.values()]
 
-    def _progress(self, deck: Deck, newcomer: Wish | None) -> float:
+    def _progress(self, deck: Deck, newcomer: Wish | None, doubt: float = HOPED) -> float:
         """Return the progress of a card's trials, with one more if given."""
-        what = deck.card.name, None if newcomer is None else self.know.kind(newcomer)
+        what = deck.card.name, None if newcomer is None else self.know.kind(newcomer), doubt
         found = self._sums.get(what)
         if found is None:
             there = [runner.wish for runner in deck.runners.values()]
             there += [] if newcomer is None else [newcomer]
-            found = self._sums[what] = self.know.hoped_progress(there)
+            found = self._sums[what] = self.know.progress(there, doubt)
         return found
 
     def _slow(self, deck: Deck, keys: list[str]) -> dict[str, float]:
@@ -306,21 +304,26 @@ class Packer:
                 wish = deck.runners[key].wish
                 self.turns.serve(wish.study, span * self.know.demand(wish).compute / slow)
 
-    def _probe_is_over(self, runner: Runner, at: float) -> bool:
-        if runner.reports >= PROBE_REPORTS:
-            return True
-        begun = at if runner.launched_at is None else runner.launched_at
-        return runner.reports >= _PROBE_LEAST and at - begun >= _PROBE_S
-
     def _time(self, deck: Deck, key: str, runner: Runner, at: float) -> None:
         """Learn from a trial's pace once it has been heard often enough beside what is there."""
-        over = runner.probe and self._probe_is_over(runner, at)
+        over = runner.probe and is_over(runner, deck.card, at)
         pace = deck.guard.pace(key, least=1) if over else deck.guard.just_timed(key)
         if pace is None:
             return
+        self._timed(deck, runner, pace, at)
+        self.changes += 1
+
+    def _time_rest(self, deck: Deck, at: float) -> None:
+        """Learn from what was heard since the last change where that was too little before."""
+        for key in deck.guard.trials:
+            pace = deck.guard.pace(key, least=1)
+            if pace is not None and not deck.guard.told(key):
+                self._timed(deck, deck.runners[key], pace, at)
+
+    def _timed(self, deck: Deck, runner: Runner, pace: Pace, at: float) -> None:
+        runner.timed_at = at
         there = [deck.runners[other] for other in deck.guard.trials]
         self.know.timed(there, runner, pace.mean_s * deck.card.speed, pace.error)
-        self.changes += 1
 
     def _judge(self, deck: Deck, at: float) -> Pause | None:
         alone = {key: r.alone for key, r in deck.runners.items() if r.alone is not None}
@@ -329,21 +332,32 @@ class Packer:
             return None
         self.changes += 1
         newcomer = deck.runners[verdict.newcomer]
-        if verdict.held:
-            deck.proven = max(deck.proven, total_compute(self._demands(deck)))
-        if not verdict.fell:
-            return None
-        if total_compute(self._demands(deck)) <= deck.card.sure:
+        if not verdict.fell or self._sure(deck):
             return None
         there = [r for r in deck.runners.values() if r is not newcomer]
         own = self.know.demand(newcomer.wish).compute
         deck.cap = max(total_compute(self.know.demand(runner.wish) for runner in there), own)
-        deck.proven = min(deck.proven, deck.cap)
         if not newcomer.wish.saves:
             deck.shut = True
             return None
+        if newcomer.pausing or newcomer.steps_left < 2:
+            return None
         newcomer.pausing = True
-        return Pause(verdict.newcomer, "there was less progress on the card with it")
+        fell = f"progress on the card fell from {verdict.before:.2f} to {verdict.after:.2f} with it"
+        return Pause(verdict.newcomer, f"{fell} (a trial alone makes 1)")
+
+    def _surplus(self, deck: Deck) -> Pause | None:
+        """Undo what is known by now to cost more progress than it brings."""
+        found = None if self._sure(deck) else surplus(deck, self.know, _LEAST_GAIN)
+        if found is None:
+            return None
+        found.pausing = True
+        self.changes += 1
+        return Pause(found.wish.key, "the card gets on better without it")
+
+    def _sure(self, deck: Deck) -> bool:
+        """Whether the trials on a card are known not to hurt each other."""
+        return total_compute(self._demands(deck)) <= deck.card.sure
 
     def _admits(self, deck: Deck, wish: Wish, hold: Hold | None, at: float) -> bool:
         bound = self.know.bound(wish)
@@ -372,12 +386,18 @@ class Packer:
         together = total_compute(self._demands(deck)) + demand.compute
         if deck.cap is not None and together > deck.cap:
             return False
-        if together > deck.proven:
-            launching = any(runner.launched_at is None for runner in deck.runners.values())
-            if launching or not deck.guard.ready(at):
-                return False
-        now, then = self._progress(deck, None), self._progress(deck, wish)
-        return then > now * (1.0 + _LEAST_GAIN)
+        if self.know.loads.sharing == "cores":  # what trials want of them is measured
+            return self._gains(deck, wish, 0.0)
+        if not self._gains(deck, wish, HOPED):
+            return False
+        if self._gains(deck, wish, FEARED):
+            return True
+        return all_heard(deck, at)
+
+    def _gains(self, deck: Deck, wish: Wish, doubt: float) -> bool:
+        """Whether a trial adds to the progress of a card."""
+        now, then = self._progress(deck, None, doubt), self._progress(deck, wish, doubt)
+        return then > now + _LEAST_GAIN
 
     def _best(self, decks: list[Deck], wish: Wish) -> Deck:
         """Return the card where it adds most; of those that are alike, the tightest fit."""
@@ -393,38 +413,6 @@ class Packer:
 
     def _lacks_memory(self, wish: Wish, bound: Bound) -> bool:
         return wish.alone or all(d.free_bytes < bound.upper_bytes for d in self._decks.values())
-
-    def _first(self, wish: Wish, wishes: Sequence[Wish]) -> Wish:
-        """Return the trial that is watched for a study: its smallest, where beliefs say which."""
-        kept = {deck.kept_for for deck in self._decks.values()}
-        own = [other for other in wishes if other.study == wish.study]
-        chosen = [other for other in own if other.key in kept]
-        return min(chosen or own, key=lambda other: other.believed_bytes or 0)
-
-    def _quiet(self, deck: Deck) -> bool:
-        """Whether the trials on a card leave one more nearly as it would be alone."""
-        runners = deck.runners.values()
-        if deck.kept_for is not None or deck.probing or not all(r.settled for r in runners):
-            return False
-        if deck.full:
-            return False
-        most_free = deck.free_bytes >= deck.card.room_bytes // 2
-        return most_free and total_compute(self._demands(deck)) <= _QUIET
-
-    def _probe_on_cores(self, decks: list[Deck], wish: Wish, at: float) -> Start | None:
-        """Return where a first trial is watched: beside others, its cores can be told from theirs.
-
-        Half of the memory that is free is kept for it meanwhile.
-        """
-        for deck in decks:
-            if (
-                not deck.full
-                and deck.free_bytes > 0
-                and (not deck.runners or self._pays(deck, wish, at))
-            ):
-                half = deck.free_bytes // 2
-                return Start(wish.key, deck.card.name, Bound(half, half, 0), probe=True)
-        return None
 
     def _probe(self, wish: Wish, at: float) -> Start | list[Pause] | None:
         """Return how the first trial of a study comes to be watched alone; None: not now."""
@@ -445,9 +433,9 @@ class Packer:
         if empty:
             deck = max(empty, key=lambda deck: deck.card.room_bytes)
             return Start(wish.key, deck.card.name, None, probe=True)
-        quiet = [deck for deck in decks if self._quiet(deck) and deck.free_bytes >= need]
-        if quiet:
-            deck = max(quiet, key=lambda deck: deck.free_bytes)
+        calm = [deck for deck in decks if quiet(deck, self.know) and deck.free_bytes >= need]
+        if calm:
+            deck = max(calm, key=lambda deck: deck.free_bytes)
             return Start(wish.key, deck.card.name, None, probe=True)
         if any(deck.kept_for == wish.key for deck in decks):
             return None
@@ -465,5 +453,17 @@ class Packer:
         for runner in deck.runners.values():
             runner.pausing = True
         return [
-            Pause(key, f"the first trial of {wish.study} is watched alone") for key in deck.runners
+            Pause(key, "the first trial of another study is watched alone") for key in deck.runners
         ]
+
+    def _probe_on_cores(self, decks: list[Deck], wish: Wish, at: float) -> Start | None:
+        """Return where a first trial is watched: beside others, its cores can be told from theirs.
+
+        Half of the memory that is free is kept for it meanwhile.
+        """
+        for deck in decks:
+            pays = not deck.runners or self._pays(deck, wish, at)
+            if not deck.full and deck.free_bytes > 0 and pays:
+                half = deck.free_bytes // 2
+                return Start(wish.key, deck.card.name, None, probe=True, kept_bytes=half)
+        return None

@@ -21,10 +21,10 @@ Params: TypeAlias = Mapping[str, ParamValue]
 #: (sizes of a batch or a layer, counts) often drive a trial's needs, up to in proportion; fractions
 #: (rates, probabilities) seldom do, but one that does (a width factor) does as whole numbers do;
 #: a choice may make any difference of this order.
-_WHOLE: Final = (0.5, 0.4)
-_FRACTION: Final = (0.0, 0.03)
+WHOLE: Final = (0.5, 0.4)
+FRACTION: Final = (0.0, 0.03)
 _DRIVING: Final = (0.5, 0.4)
-_CHOICE: Final = (0.0, 0.25)
+CHOICE: Final = (0.0, 0.25)
 #: Standard deviation that is believed of the level: any.
 _LEVEL_SD: Final = 20.0
 
@@ -79,7 +79,7 @@ class Regression:
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
+class Column:
     """One feature: how far a number is from where it was first seen, or whether it is a choice."""
 
     name: str
@@ -92,6 +92,7 @@ class _Column:
     sd: float
 
     def of(self, params: Params) -> float:
+        """Return the feature of a configuration."""
         value = params.get(self.name)
         if self.choice is not None:
             return 1.0 if value == self.choice else 0.0
@@ -104,7 +105,7 @@ class _Column:
 
 @dataclass(slots=True)
 class _Solved:
-    columns: list[_Column]
+    columns: list[Column]
     weights: list[float]
     covariance: list[list[float]]
     variance: float
@@ -118,7 +119,7 @@ class _Solved:
         size = range(len(x))
         spread = sum(x[i] * self.covariance[i][j] * x[j] for i in size for j in size)
         unseen = sum(params.get(name) not in known for name, known in self.choices.items())
-        variance = self.variance * (1.0 + spread) + unseen * _CHOICE[1] ** 2
+        variance = self.variance * (1.0 + spread) + unseen * CHOICE[1] ** 2
         return Predicted(mean, math.sqrt(variance), self.freedom)
 
 
@@ -141,7 +142,7 @@ def _solve(seen: Sequence[Observation], noise: float, certainty: float) -> _Solv
     solved, evidence = _posterior(sums, columns, choices, noise, certainty)
     # Fractions that drive what was measured are told from the others by the evidence, one by one.
     for index, column in enumerate(columns):
-        if (column.mean, column.sd) == _FRACTION:
+        if (column.mean, column.sd) == FRACTION:
             other = [*columns]
             other[index] = replace(column, mean=_DRIVING[0], sd=_DRIVING[1])
             better, more = _posterior(sums, other, choices, noise, certainty)
@@ -150,7 +151,7 @@ def _solve(seen: Sequence[Observation], noise: float, certainty: float) -> _Solv
     return solved
 
 
-def _sums(seen: Sequence[Observation], columns: Sequence[_Column]) -> _Sums:
+def _sums(seen: Sequence[Observation], columns: Sequence[Column]) -> _Sums:
     size = len(columns) + 1
     sums = _Sums(len(seen), seen[0].value, [[0.0] * size for _ in range(size)], [0.0] * size, 0.0)
     for params, value in seen:
@@ -165,7 +166,7 @@ def _sums(seen: Sequence[Observation], columns: Sequence[_Column]) -> _Sums:
 
 def _posterior(
     sums: _Sums,
-    columns: list[_Column],
+    columns: list[Column],
     choices: dict[str, set[ParamValue]],
     noise: float,
     certainty: float,
@@ -188,8 +189,8 @@ def _posterior(
     return solved, shrunk - 0.5 * freedom * math.log(total)
 
 
-def _columns(seen: Sequence[Observation]) -> tuple[list[_Column], dict[str, set[ParamValue]]]:
-    columns: list[_Column] = []
+def _columns(seen: Sequence[Observation]) -> tuple[list[Column], dict[str, set[ParamValue]]]:
+    columns: list[Column] = []
     choices: dict[str, set[ParamValue]] = {}
     for name in dict.fromkeys(name for params, _ in seen for name in params):
         values = [params.get(name) for params, _ in seen]
@@ -197,12 +198,12 @@ def _columns(seen: Sequence[Observation]) -> tuple[list[_Column], dict[str, set[
         if len(numbers) < len(values):
             choices[name] = set(values)
             later = list(dict.fromkeys(values))[1:]
-            columns += [_Column(name, False, 0.0, value, *_CHOICE) for value in later]
+            columns += [Column(name, False, 0.0, value, *CHOICE) for value in later]
             continue
         whole = all(isinstance(v, int) for v in numbers)
         log = all(v > 0 for v in numbers)
-        mean, sd = _WHOLE if whole and log else _FRACTION
-        columns.append(_Column(name, log, numbers[0], None, mean, sd))
+        mean, sd = WHOLE if whole and log else FRACTION
+        columns.append(Column(name, log, numbers[0], None, mean, sd))
     return columns, choices
 
 

@@ -14,14 +14,19 @@ from smallhours.rules.patience import PatienceRule
 from smallhours.rules.threshold import ThresholdRule
 from smallhours.rules.wilcoxon import WilcoxonRule
 
-#: Every rule by the name that a study gives it.
-RULES: frozenset[str] = frozenset(
-    rule.name
-    for rule in (
-        AfterRule, AllOfRule, AnyOfRule, AshaRule, ExtrapolateRule, HalvingRule, MedianRule,
-        NeverRule, PatienceRule, ThresholdRule, WilcoxonRule,
-    )
+#: Rules that sign verdicts; combinations hand on what their parts say.
+_SIGNING = (
+    AshaRule, ExtrapolateRule, HalvingRule, MedianRule, NeverRule, PatienceRule, ThresholdRule,
+    WilcoxonRule,
 )  # fmt: skip
+_COMBINATIONS = (AfterRule, AllOfRule, AnyOfRule)
+#: Every rule by the name that a study gives it.
+RULES: frozenset[str] = frozenset(rule.name for rule in (*_SIGNING, *_COMBINATIONS))
+
+
+def versions() -> dict[str, int]:
+    """Return the version of every rule that may sign a verdict, by its name."""
+    return {rule.name: rule.version for rule in _SIGNING}
 
 
 def make(spec: StudySpec) -> Rule:

@@ -89,6 +89,9 @@ class AshaRule:
         cut = self._cuts.get(trial)
         return cut if cut is not None and cut.step == step < self._steps else None
 
+    def observe_noise(self, sd: float) -> None:
+        """Take no note: ranks decide, whatever lies between them."""
+
     def close(self, trial: int, curve: Curve, *, completed: bool) -> None:
         """Forget the verdict; the trial's values go on counting."""
         self._cuts.pop(trial, None)

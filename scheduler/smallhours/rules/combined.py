@@ -24,6 +24,11 @@ class _Combined:
         for part in self._parts:
             part.observe(trial, step, curve)
 
+    def observe_noise(self, sd: float) -> None:
+        """Hand it on."""
+        for part in self._parts:
+            part.observe_noise(sd)
+
     def close(self, trial: int, curve: Curve, *, completed: bool) -> None:
         """Hand the end on."""
         for part in self._parts:

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import ClassVar, NamedTuple
 
+from smallhours.core.noise import LEAST_REPORTS, Noise, bend_squared, scatter_of
 from smallhours.core.reasons import RuleCut
 from smallhours.core.rule import Curve
 from smallhours.core.spec import Goal
-from smallhours.rules.noise import LEAST_REPORTS, Noise, bend_squared, scatter_of
 
 #: Competitors that a verdict names beside the leader: the last ones that may not be stopped.
 _NAMED = 5
@@ -62,6 +62,7 @@ class ExtrapolateRule:
 
     Nothing is stopped up to step `warmup`, nor in the first 5 % of the steps. Where a trial's best
     value is its score (`best_counts`), that is what the leader has, and the least of a forecast.
+    NaN and infinity count nowhere: the divergence guard ends such a trial.
 
     After T. Domhan et al., "Speeding up Automatic Hyperparameter Optimization of Deep Neural
     Networks by Extrapolation of Learning Curves", IJCAI 2015, with an upper envelope in the place
@@ -70,7 +71,7 @@ class ExtrapolateRule:
     """
 
     name = "extrapolate"
-    version = 1
+    version = 2
     versions: ClassVar[Mapping[str, int]] = {name: version}
 
     def __init__(
@@ -97,13 +98,18 @@ class ExtrapolateRule:
 
     def observe(self, trial: int, step: int, curve: Curve) -> None:
         """Take a report into the trial's levels and into those of the step, and judge it."""
-        self._take(trial, step, curve)
-        self._running[trial].cut = self._judge(trial, step)
+        if math.isfinite(curve[step]):
+            self._take(trial, step, curve)
+            self._running[trial].cut = self._judge(trial, step)
 
     def decide(self, trial: int, step: int, curve: Curve) -> RuleCut | None:
         """Return the verdict on the trial's latest report."""
         run = self._running.get(trial)
         return run.cut if run is not None and run.steps[-1] == step else None
+
+    def observe_noise(self, sd: float) -> None:
+        """Let no difference up to this stop anything from now on."""
+        self._noise.observe(sd)
 
     def close(self, trial: int, curve: Curve, *, completed: bool) -> None:
         """Let a completed trial be the leader if it has most; its levels go on counting."""
@@ -112,7 +118,7 @@ class ExtrapolateRule:
             return
         self._noise.add(run.values)
         has = run.best if self._best_counts else run.values[-1]
-        if math.isfinite(has) and (self._completed is None or has > self._completed.has):
+        if self._completed is None or has > self._completed.has:
             self._completed = _Leader(trial, has, run, run.steps[-1])
 
     def _take(self, trial: int, step: int, curve: Curve) -> None:
@@ -128,7 +134,7 @@ class ExtrapolateRule:
                 field = self._field[at]
                 del field[bisect_left(field, (level, trial))]
         run = self._running[trial] = _Run()
-        for at in sorted(at for at in curve if at <= step):
+        for at in sorted(at for at, value in curve.items() if at <= step and math.isfinite(value)):
             run.add(at, self._sign * curve[at])
             self._enter(trial, at, run.levels[-1])
 
@@ -284,6 +290,8 @@ class _Run:
         self.best = max(self.best, merit)
         window = max(1, len(values) // _PARTS)
         level = sum(values[-window:]) / window
+        if not math.isfinite(level):  # the sum is beyond a float, the average can't be
+            level = sum(value / window for value in values[-window:])
         self.levels.append(level)
         self.best_level = max(self.best_level, level)
 

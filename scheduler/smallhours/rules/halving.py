@@ -97,6 +97,9 @@ class HalvingRule:
             competitors=tuple((rival, self._sign * merit) for merit, rival in named),
         )
 
+    def observe_noise(self, sd: float) -> None:
+        """Take no note: ranks decide, whatever lies between them."""
+
     def close(self, trial: int, curve: Curve, *, completed: bool) -> None:
         """Nobody waits for a trial that is over."""
         bracket = self._bracket_of.get(trial)

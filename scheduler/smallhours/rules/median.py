@@ -7,10 +7,10 @@ from bisect import bisect_right, insort
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
+from smallhours.core.noise import Noise
 from smallhours.core.reasons import RuleCut
 from smallhours.core.rule import Curve
 from smallhours.core.spec import Goal
-from smallhours.rules.noise import Noise
 from smallhours.rules.track import Tracks
 
 #: Competitors on each side of the threshold that a verdict names.
@@ -36,7 +36,7 @@ class MedianRule:
     """
 
     name = "median"
-    version = 2
+    version = 3
     versions: ClassVar[Mapping[str, int]] = {name: version}
 
     def __init__(
@@ -101,10 +101,14 @@ class MedianRule:
             noise=noise,
         )
 
+    def observe_noise(self, sd: float) -> None:
+        """Let no difference up to this stop anything from now on."""
+        self._noise.observe(sd)
+
     def close(self, trial: int, curve: Curve, *, completed: bool) -> None:
         """Let a completed trial's values count from now on."""
         self._tracks.drop(trial)
-        if not completed:
+        if not (completed and curve):
             return
         self._completed += 1
         steps = sorted(curve)

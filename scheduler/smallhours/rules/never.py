@@ -21,5 +21,8 @@ class NeverRule:
     def decide(self, trial: int, step: int, curve: Curve) -> None:
         """Go on."""
 
+    def observe_noise(self, sd: float) -> None:
+        """Take no note: nothing is stopped."""
+
     def close(self, trial: int, curve: Curve, *, completed: bool) -> None:
         """Take no note."""

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import ClassVar
 
+from smallhours.core.noise import Noise
 from smallhours.core.reasons import RuleCut
 from smallhours.core.rule import Curve
 from smallhours.core.spec import Goal
-from smallhours.rules.noise import Noise
 from smallhours.rules.track import Tracks
 
 
@@ -23,7 +23,7 @@ class PatienceRule:
     """
 
     name = "patience"
-    version = 1
+    version = 2
     versions: ClassVar[Mapping[str, int]] = {name: version}
 
     def __init__(
@@ -71,10 +71,14 @@ class PatienceRule:
             measures={"steps without a gain": still},
         )
 
+    def observe_noise(self, sd: float) -> None:
+        """Let no difference up to this stop anything from now on."""
+        self._noise.observe(sd)
+
     def close(self, trial: int, curve: Curve, *, completed: bool) -> None:
         """Let a completed trial's last value count from now on."""
         self._tracks.drop(trial)
-        if not completed:
+        if not (completed and curve):
             return
         values = [curve[step] for step in sorted(curve)]
         self._noise.add(values)

@@ -35,6 +35,8 @@ class ThresholdRule:
         if step <= self._warmup:
             return None
         values = [value for at, value in curve.items() if at <= step and math.isfinite(value)]
+        if not values:
+            return None
         best = max(values) if self._goal is Goal.MAXIMIZE else min(values)
         if not self._goal.better(self._limit, best):
             return None
@@ -49,6 +51,9 @@ class ThresholdRule:
             compared=0,
             competitors=(),
         )
+
+    def observe_noise(self, sd: float) -> None:
+        """Take no note: the limit is the user's own."""
 
     def close(self, trial: int, curve: Curve, *, completed: bool) -> None:
         """Take no note."""

@@ -59,7 +59,7 @@ class WilcoxonRule:
         if len(common) < self._startup:
             return None
         mean = sum(own.values()) / len(own)
-        if not self._goal.better(threshold, mean):
+        if not (math.isfinite(mean) and self._goal.better(threshold, mean)):
             return None
         chance = one_sided_p([self._sign * (theirs[fold] - own[fold]) for fold in common])
         if not chance < self._p:
@@ -81,13 +81,16 @@ class WilcoxonRule:
             measures={"p": chance},
         )
 
+    def observe_noise(self, sd: float) -> None:
+        """Take no note: the folds tell how much they scatter."""
+
     def close(self, trial: int, curve: Curve, *, completed: bool) -> None:
         """Let a completed trial be the one to beat if its mean is the best."""
         folds = self._folds(curve, max(curve, default=0)) if completed else None
         if not folds:
             return
         mean = sum(folds.values()) / len(folds)
-        if self._best is None or self._goal.better(mean, self._best[1]):
+        if math.isfinite(mean) and (self._best is None or self._goal.better(mean, self._best[1])):
             self._best = (trial, mean, folds)
 
     def _folds(self, curve: Curve, last: int) -> dict[int, float] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Final
 
@@ -128,7 +127,7 @@ class Truth(Knowledge):
         loads = [self._trials[wish.key].load for wish in wishes]
         return [1.0 / rate for rate in self._speeds.of(tuple(loads))] if loads else []
 
-    def hoped_progress(self, wishes: Sequence[Wish]) -> float:
+    def progress(self, wishes: Sequence[Wish], doubt: float) -> float:
         """Return the progress of trials beside each other."""
         return sum(1.0 / slow for slow in self.slowdowns(wishes))
 
@@ -147,8 +146,6 @@ class AllKnown(Packer):
             turns=_turns(workload),
             know=Truth(workload),
         )
-        for deck in self.decks:
-            deck.proven = math.inf
 
     def reported(
         self, key: str, at: float, *, peak_bytes: int | None = None, busy: float | None = None

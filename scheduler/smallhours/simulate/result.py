@@ -1,11 +1,13 @@
-"""A workload under our packer, beside the best schedule found and one trial a card at a time."""
+"""A workload under the production core, beside the best schedule found and one trial a card."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from smallhours.core.rule import RuleFactory
 from smallhours.simulate.cards import Outcome, Run
+from smallhours.simulate.night import CoreRun
 from smallhours.simulate.oracle import TRIES, Oracle
 from smallhours.simulate.policies import AllKnown, Packed, Slots
 from smallhours.simulate.workload import Workload
@@ -75,17 +77,19 @@ class Result:
         return [t.name for t in self.workload.trials if t.study == study and t.name in done]
 
 
-def simulate(workload: Workload, tries: int = TRIES) -> Result:
+def simulate(workload: Workload, make_rule: RuleFactory, tries: int = TRIES) -> Result:
     """Run a workload.
 
     Args:
         workload: What to run.
+        make_rule: Makes the rules of studies.
         tries: Schedules that the oracle may try.
     """
-    outcome = Run(workload, Packed(workload)).go()
+    outcome = CoreRun(workload, make_rule).go()
+    packed = Run(workload, Packed(workload)).go()
     exclusive = Run(workload, Slots(workload, 1)).go()
     known = Run(workload, Packed(workload, AllKnown(workload))).go()
     best = Oracle(workload).search(tries)
     # What another policy found without running out of memory, the search might have found too.
-    clean = [o.makespan_s for o in (outcome, exclusive, known) if not o.overcommits]
+    clean = [o.makespan_s for o in (outcome, packed, exclusive, known) if not o.overcommits]
     return Result(workload, outcome, exclusive, min([best.makespan_s, *clean]), best.tries)

@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from smallhours import nameplates
 from smallhours.clock import Clock, SystemClock
 from smallhours.core import facts as f
 from smallhours.core.reasons import Failure
 from smallhours.core.trial import Role
+from smallhours.nameplates import Nameplate
 from smallhours.paths import Home
 from smallhours.processes import owner, supervisor_lives
 from smallhours.snapshot import now as _now
+from smallhours.snapshot import packing as _packing
 from smallhours.snapshot import studies as _studies
 from smallhours.snapshot import trials as _trials
+from smallhours.snapshot.mistakes import Mistake
+from smallhours.snapshot.mistakes import mistakes as _mistakes
 from smallhours.snapshot.names import Target, resolve
 from smallhours.snapshot.source import Source
 from smallhours.snapshot.views import (
@@ -28,6 +33,7 @@ from smallhours.snapshot.views import (
     Effort,
     EngineView,
     FailureGroup,
+    PackingView,
     Place,
     Rivals,
     RunView,
@@ -44,8 +50,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttemptView", "CheckpointView", "Continuation", "Effort", "EngineView", "FailureGroup",
-    "Place", "Rivals", "RunView", "Snapshot", "Spread", "Standing", "StudyView", "Target",
-    "TrialRow", "TrialView", "Waiting",
+    "Mistake", "PackingView", "Place", "Rivals", "RunView", "Snapshot", "Spread", "Standing",
+    "StudyView", "Target", "TrialRow", "TrialView", "Waiting",
 ]  # fmt: skip
 
 _CREATED = msgspec.json.Decoder(f.TrialCreated)
@@ -141,6 +147,14 @@ class Snapshot:
         """Return what a study's trials took, and what stopping them early spared."""
         return _studies.effort(self._source, study, self._clock.wall())
 
+    def packing(self, study: int) -> PackingView | None:
+        """Return how a study's trials were packed; None: they ran in fixed places."""
+        return _packing.view(self._source, study)
+
+    def nameplates(self) -> dict[str, Nameplate]:
+        """Return what devices are called, by their names in the ledger, as they were seen last."""
+        return nameplates.read(self._home)
+
     def trial(self, study: int, number: int) -> TrialView:
         """Return a trial that exists, and all that came of it."""
         return _trials.view(
@@ -221,6 +235,10 @@ class Snapshot:
             and rechecks.drawn(self._source, head.id)
         ]
         return rechecks.summed_up(rechecks.sample(self._source, study), others)
+
+    def mistakes(self, study: int) -> list[Mistake]:
+        """Return a study's failures by cause, with what each has in common."""
+        return _mistakes(self._source, study)
 
     def rivals(self, study: StudyView, trial: int, step: int) -> Rivals:
         """Return what the trials that had completed when a trial reported a step had at that step.

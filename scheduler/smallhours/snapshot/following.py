@@ -54,11 +54,13 @@ _SESSION = (
 _SESSION_ENDS = "SELECT body FROM event WHERE kind = 'session_ended' AND seq > ? AND seq <= ?"
 _HEAD_FACTS = (
     f.StudyAdded | f.StudyAmended | f.StudyRetired | f.StudyEnded | f.StudyHalted | f.StudyReleased
-    | f.StudyPaused | f.StudyMoved | f.StudyArchived | f.StudyRemoved | f.TrialContinued
+    | f.StudyPaused | f.StudyMoved | f.StudyArchived | f.StudyRemoved | f.SearchEnded
+    | f.TrialContinued
 )  # fmt: skip
 _NEWS = _HEAD_FACTS | (
     f.SessionStarted | f.SessionEnded | f.Yielded | f.YieldEnded | f.DeadlineSet | f.AttemptEnded
-)
+    | f.TrialHeld
+)  # fmt: skip
 _METRICS = msgspec.json.Decoder(dict[str, StoredNumber])
 
 

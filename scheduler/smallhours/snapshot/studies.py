@@ -24,7 +24,8 @@ _SAVING = ("rung_cut", "rule_cut")
 _HEADS = (
     "SELECT at, body FROM event WHERE kind IN ('study_added', 'study_amended', 'study_retired',"
     " 'study_ended', 'study_halted', 'study_paused', 'study_released', 'study_moved',"
-    " 'study_archived', 'study_removed', 'trial_continued') AND seq <= ? ORDER BY seq"
+    " 'study_archived', 'study_removed', 'search_ended', 'trial_continued') AND seq <= ?"
+    " ORDER BY seq"
 )
 # Numbers are given out in order, but a trial is created when its parameters are known.
 _COUNTED = (
@@ -44,6 +45,10 @@ _ENDED = (
 _CONTINUED = (
     "SELECT trial, max(seq) FROM event WHERE kind = 'trial_continued' AND study = ? AND seq <= ?"
     " GROUP BY trial"
+)
+_HELD = (
+    "SELECT kind, trial FROM event WHERE kind IN ('trial_held', 'trial_released',"
+    " 'trial_continued') AND study = ? AND seq <= ? ORDER BY seq"
 )
 BODY = "SELECT body FROM event WHERE seq = ?"
 _FIRST_START = "SELECT min(at) FROM event WHERE kind = 'attempt_started' AND study = ? AND seq <= ?"
@@ -78,6 +83,7 @@ class Head(msgspec.Struct):
     #: Its place in the queue.
     place: Place
     retired: bool = False
+    search_ended: f.SearchEnded | None = None
     ended: f.StudyEnded | None = None
     ended_at: float | None = None
     #: How it had ended when a trial of it was taken up again; None: none was since it was open.
@@ -172,12 +178,14 @@ def heads(source: Source) -> dict[int, Head]:
                 head = found[fact.study]
                 head.take(fact.spec)
                 head.reopen()
-                head.ended_before = None
+                head.ended_before = head.search_ended = None
                 head.fewest_trials = min(head.fewest_trials, fact.spec.trials)
             case f.TrialContinued() as fact:
                 found[fact.study].reopen()
             case f.StudyRetired() as fact:
                 found[fact.study].retired = True
+            case f.SearchEnded() as fact:
+                found[fact.study].search_ended = fact
             case f.StudyEnded() as fact:
                 found[fact.study].ended, found[fact.study].ended_at = fact, at
             case f.StudyHalted() as fact:
@@ -272,6 +280,8 @@ class _Tally:
             source=head.source,
             state=self._state(),
             outcome=head.ended.outcome if head.ended else None,
+            search_ended=head.search_ended.sentence if head.search_ended else "",
+            evidence=head.search_ended.evidence if head.search_ended else None,
             ended_before=head.ended_before is not None,
             best_before=head.ended_before.winner if head.ended_before else None,
             halted=head.halted.sentence if head.halted else "",
@@ -286,8 +296,10 @@ class _Tally:
             states={state: self._states[state] for state in TrialState if self._states[state]},
             reasons={reason: tuple(numbers) for reason, numbers in reasons.items()},
             open=self._open,
+            held=self._held(),
             ranking=ranking,
-            ended=over - confirmed,
+            # One that was refused is not counted: another was asked for instead.
+            ended=over - confirmed - len(reasons.get("refused", ())),
             confirmed=confirmed,
             confirmations=len(self._origins),
             best=None if best is None else self._standing(best),
@@ -325,6 +337,16 @@ class _Tally:
             and again.get(number, 0) < end.seq
             and (end.reason in _OVER or self._says_over(end.seq))
         }
+
+    def _held(self) -> tuple[int, ...]:
+        """Return the trials that wait as known mistakes."""
+        held: dict[int, None] = {}
+        for kind, trial in self._source.rows(_HELD, self._head.id, self._source.upto):
+            if kind == "trial_held" and trial not in self._over:
+                held[trial] = None
+            else:
+                held.pop(trial, None)
+        return tuple(held)
 
     def _says_over(self, seq: int) -> bool:
         return END_BODY.decode(self._source.rows(BODY, seq)[0][0]).then == "over"

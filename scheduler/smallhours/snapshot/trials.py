@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from smallhours.core import facts as f
-from smallhours.core.reasons import GpuOom, HostOom, Reason
+from smallhours.core.reasons import GpuOom, HostOom, Paused, Reason
 from smallhours.core.spec import Goal, ScoreKind, StoredNumber
 from smallhours.core.trial import TrialState
 from smallhours.paths import Home
+from smallhours.snapshot import packing
 from smallhours.snapshot.source import Source
 from smallhours.snapshot.studies import Head
 from smallhours.snapshot.views import (
@@ -40,6 +41,9 @@ class _Run(msgspec.Struct):
     intent: Reason | None = None
     end: f.AttemptEnded | None = None
     rejected: tuple[tuple[str, str], ...] = ()
+    predicted: f.Prediction | None = None
+    probe: bool = False
+    cap: float | None = None
 
 
 class _Story(msgspec.Struct):
@@ -51,6 +55,8 @@ class _Story(msgspec.Struct):
     checkpoints: dict[str, CheckpointView] = {}
     last_end: f.AttemptEnded | None = None
     continued: list[Continuation] = []
+    #: None: it does not wait as a known mistake.
+    held: f.TrialHeld | None = None
 
     def run(self, attempt: int) -> _Run:
         return self.runs.setdefault(attempt, _Run(attempt))
@@ -130,15 +136,23 @@ def _read(source: Source, home: Home, study: int, number: int) -> _Story:
             story = _Story(fact)
         elif story is not None and not (isinstance(fact, f.CheckpointSaved) and seq < emptied):
             _take_in(story, fact, at, home)
+            if isinstance(fact, f.AttemptEnded) and isinstance(fact.reason, Paused):
+                run = story.run(fact.attempt)
+                run.cap = packing.cap_by(source, seq, run.device)
     assert story is not None, "a trial's first fact is its creation"
     return story
 
 
 def _take_in(story: _Story, fact: f.Fact, at: float, home: Home) -> None:
     match fact:
+        case f.TrialHeld():
+            story.held = fact
+        case f.TrialReleased():
+            story.held = None
         case f.AttemptStarted():
             run = story.run(fact.attempt)
             run.device, run.started_at, run.resume_step = fact.device, at, fact.resume_step
+            run.predicted, run.probe = fact.predicted, fact.probe
             story.state = TrialState.STARTING
         case f.AttemptRunning():
             story.run(fact.attempt).pid = fact.pid
@@ -154,7 +168,7 @@ def _take_in(story: _Story, fact: f.Fact, at: float, home: Home) -> None:
             story.continued.append(
                 Continuation(at=at, cause=fact.cause, by=fact.by, attempts=attempts)
             )
-            story.state = TrialState.QUEUED
+            story.state, story.held = TrialState.QUEUED, None
         case f.Intended():
             story.run(fact.attempt).intent = fact.reason
             story.state = TrialState.STOPPING
@@ -200,6 +214,11 @@ def _attempt(run: _Run, reported: int, now: float | None) -> AttemptView:
         seconds=seconds,
         peak_bytes=end.peak_bytes if end else None,
         footprint=end.footprint if end else None,
+        probe=run.probe,
+        expected_bytes=run.predicted.expected_bytes if run.predicted else None,
+        promised_bytes=run.predicted.upper_bytes if run.predicted else None,
+        held_bytes=packing.held_bytes(run.device, end.footprint) if end else None,
+        cap=run.cap,
         rejected=run.rejected,
     )
 
@@ -265,6 +284,8 @@ def _waiting(head: Head, story: _Story, *, engine_runs: bool, engine_restarts: b
         why=(
             "study_over"
             if head.ended or head.retired
+            else "known_mistake"
+            if story.held
             else "study_halted"
             if head.halted
             else "engine_restarts"
@@ -277,4 +298,5 @@ def _waiting(head: Head, story: _Story, *, engine_runs: bool, engine_restarts: b
         ),
         to="retry" if retried else "resume" if story.runs else "start",
         from_step=max(points, default=0),
+        mistake=story.held,
     )

@@ -10,7 +10,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from smallhours.core import facts as f
 from smallhours.core.footprint import Footprint
+from smallhours.core.outcomes import Enough, StudyOutcome
 from smallhours.core.reasons import Reason
 from smallhours.core.spec import Params, Priority, StudySpec
 from smallhours.core.trial import Role, TrialState
@@ -84,10 +86,14 @@ class StudyView(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     state: Literal["waiting", "running", "halted", "paused", "ended", "retired"]
     #: How it ended; None: it has not.
-    outcome: Literal["done", "cancelled", "budget"] | None
+    outcome: StudyOutcome | None
     #: Whether it had ended before a trial of it was taken up again, and the best one until then.
     ended_before: bool
     best_before: int | None
+    #: Why its search proposes no more, in words, and the numbers of it; empty: it does, or all that
+    #: were wanted have been proposed.
+    search_ended: str
+    evidence: Enough | None
     #: Why it is halted, in words; empty: it is not.
     halted: str
     #: Who paused it; empty: nobody has.
@@ -106,6 +112,8 @@ class StudyView(msgspec.Struct, frozen=True, kw_only=True):
     reasons: dict[str, tuple[int, ...]]
     #: Numbers of the trials that are not over.
     open: tuple[int, ...]
+    #: Those of them that wait as known mistakes.
+    held: tuple[int, ...]
     #: Trials with a living attempt, with the time it started.
     running_since: dict[int, float]
     #: Numbers of completed trials, best first, without confirmations.
@@ -137,6 +145,38 @@ class Effort(msgspec.Struct, frozen=True, kw_only=True):
     def seconds_saved(self) -> float:
         """Seconds that the steps saved would have taken, at the study's mean pace."""
         return self.steps_saved * self.seconds / self.steps_run if self.steps_run else 0.0
+
+
+class PackingView(msgspec.Struct, frozen=True, kw_only=True):
+    """How a study's trials were packed, on the kind of device that they ran on last."""
+
+    kind: Literal["cpu", "gpu"]
+    #: Names of the devices, in the order in which they were used first.
+    devices: tuple[str, ...]
+    #: The trials that were watched alone, to learn what the study needs.
+    probes: tuple[int, ...]
+    #: Attempts whose memory was measured, and the most that one took.
+    measured: int
+    largest_bytes: int | None
+    #: Those of them of which something had been predicted, and that took more than was kept.
+    predicted: int
+    missed: int
+    #: Median of measured / expected, and mean of measured / kept; None: nothing was predicted.
+    bias: float | None
+    tightness: float | None
+    #: How the device was shared when something was learned last; None: nothing was.
+    sharing: Literal["time_slicing", "mps", "cores"] | None
+    #: Share of the time that the device is busy with a trial, and share of it that the trial fills
+    #: meanwhile (`packing.load`); None: not known.
+    busy: float | None
+    weight: float | None
+    #: Seconds a step alone: the median of the study's trials; None: none was timed.
+    step_s: float | None
+
+    @property
+    def compute(self) -> float | None:
+        """Share of the device that a trial fills on average while it runs alone."""
+        return None if self.busy is None or self.weight is None else self.busy * self.weight
 
 
 class RunView(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,6 +234,17 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
     peak_bytes: int | None
     #: What its process measured of itself; None: nothing, or it is not over.
     footprint: Footprint | None
+    #: It was watched alone for its first steps, to learn what its study needs.
+    probe: bool
+    #: What it was predicted to take of its device's memory, and what was kept for it; None: nobody
+    #: knew, and all that was free was kept.
+    expected_bytes: int | None
+    promised_bytes: int | None
+    #: The most that it was measured to hold of it; None: not measured, or it is not over.
+    held_bytes: int | None
+    #: Of one that was paused: so much of its device's compute the trials there may ask for
+    #: together, as was known by then; None: nothing had done harm.
+    cap: float | None
     #: Checkpoints that were passed over: path and what was wrong.
     rejected: tuple[tuple[str, str], ...]
 
@@ -212,9 +263,14 @@ class Continuation(msgspec.Struct, frozen=True, kw_only=True):
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """Why a trial does not run, and what it would do."""
 
-    why: Literal["place", "alone", "study_halted", "study_over", "engine_down", "engine_restarts"]
+    why: Literal[
+        "place", "alone", "known_mistake", "study_halted", "study_over", "engine_down",
+        "engine_restarts",
+    ]  # fmt: skip
     to: Literal["start", "retry", "resume"]
     from_step: int
+    #: Where it lies that others failed; None: it does not wait for that.
+    mistake: f.TrialHeld | None = None
 
 
 class TrialView(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.widget import Widget
 
-from smallhours.commands.devices import title as device_title
+from smallhours.explain.packing import title as device_title
 from smallhours.snapshot import RunView, StudyView
 from smallhours.status import DeviceReading
 from smallhours.text import clock, number

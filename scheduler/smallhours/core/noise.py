@@ -1,4 +1,4 @@
-"""The noise of a study, as far as its curves tell it: the scatter of values about their trend."""
+"""The noise of a study, as far as its curves and its repeated seeds tell it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,29 @@ LEAST_REPORTS = 4
 
 
 class Noise:
-    """The median scatter of the completed trials' last thirds.
+    """The median scatter of the completed trials' last thirds, or what seeds change if more.
 
     Scatter is the standard deviation of a curve about its own trend. What another seed changes
-    can't be seen in single curves, so this is the least that the noise can be.
+    can't be seen in single curves, so this is the least that the noise can be. It is known from
+    the first confirmations on; of few of them it may come out too small.
     """
 
-    __slots__ = ("_scatters",)
+    __slots__ = ("_between_seeds", "_scatters")
 
     def __init__(self) -> None:
         self._scatters: list[float] = []
+        self._between_seeds = 0.0
 
     @property
     def level(self) -> float:
-        """The noise in units of the metric; 0 while no completed trial told any."""
-        return self._scatters[len(self._scatters) // 2] if self._scatters else 0.0
+        """The noise in units of the metric; 0 while nothing told any."""
+        scatter = self._scatters[len(self._scatters) // 2] if self._scatters else 0.0
+        return max(scatter, self._between_seeds)
+
+    def observe(self, sd: float) -> None:
+        """Take the standard deviation of scores between seeds in the place of the one before."""
+        if math.isfinite(sd):
+            self._between_seeds = sd
 
     def add(self, values: Sequence[float]) -> None:
         """Take a completed trial's values, first to last."""
