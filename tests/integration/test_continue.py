@@ -30,8 +30,8 @@ def train(trial):
         loss = 0.4 if step < 12 else 0.3
         if trial.params["x"] == 2:
             loss = 0.9 if step < 12 else 0.1
-        trial.checkpoint(state)
         trial.report(step, loss=loss, seen=len(state["steps"]))
+        trial.checkpoint(state)
 """
 
 
