@@ -296,7 +296,7 @@ class Placement:
                 busy=load.busy,
                 log_weight=load.log_weight,
                 weight_sd=load.sd,
-                log_step_s=None if runner.alone is None else runner.alone.mean,
+                log_step_s=runner.log_step_s,
             )
             learned.append(fact)
         deck = packer.deck(watched.device)
