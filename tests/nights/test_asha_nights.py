@@ -131,7 +131,7 @@ def test_why_says_at_which_rung_in_what_place_and_what_was_needed(tmp_path: Path
     trial, cut = next(iter(cuts(facts).items()))
     out = io.StringIO()
     with Snapshot(Home(tmp_path)) as snapshot:
-        why_trial.why(snapshot, 1, trial, as_json=False, out=out)
+        why_trial.why(snapshot, Home(tmp_path), 1, trial, as_json=False, out=out)
     told = " ".join(out.getvalue().split())
     assert f"digits/{trial} was stopped at step {cut.step} of 27 by the ASHA rule." in told
     assert (

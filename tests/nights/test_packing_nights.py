@@ -226,6 +226,7 @@ def test_what_was_learned_outlives_the_session() -> None:
     second.run()
     started = [fact for fact in second.facts if isinstance(fact, f.AttemptStarted)]
     assert started
+    assert any(x.log_step_s for x in first.facts if isinstance(x, f.LoadLearned))
     assert not any(fact.probe for fact in started)
     assert all(fact.predicted is not None for fact in started)
     ended = first.ends() + second.ends()

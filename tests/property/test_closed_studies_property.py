@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 
 from property.test_machine_property import NightMachine
@@ -78,8 +80,20 @@ def picture(study: Any) -> dict[str, Any]:
     values = {name: getattr(study, name) for name in study.__dataclass_fields__}
     values["label"] = study.label
     # NaN is not equal to itself.
-    return {k: repr(vars(v) if k == "rule" else v) for k, v in values.items()}
+    return {k: repr(plain(v) if k == "rule" else v) for k, v in values.items()}
 
 
-TestClosedStudies = ClosedStudies.TestCase
+def plain(value: Any) -> Any:
+    """Return a rule, and what it is made of, as plain data."""
+    if isinstance(value, dict):
+        return {key: plain(of) for key, of in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(of) for of in value]
+    if type(value).__module__.startswith("smallhours.") and not isinstance(value, Enum):
+        names = [*getattr(type(value), "__slots__", ()), *getattr(value, "__dict__", {})]
+        return {name: plain(getattr(value, name)) for name in names}
+    return value
+
+
+TestClosedStudies = pytest.mark.timeout(120)(ClosedStudies.TestCase)
 TestClosedStudies.settings = settings(max_examples=40, stateful_step_count=60, deadline=None)

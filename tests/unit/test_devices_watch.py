@@ -28,6 +28,7 @@ from smallhours.devices.mps_usable import Machine as MpsMachine
 from smallhours.devices.nvml import NvmlProbe
 from smallhours.devices.simulated import SimulatedProbe
 from smallhours.devices.watch import SLOW_S, Watch
+from smallhours.explain.packing import title
 from smallhours.paths import Home
 from smallhours.status import DeviceReading
 from smallhours.status_writer import StatusWriter
@@ -272,15 +273,15 @@ def test_the_cpu_is_told_with_the_work_of_others() -> None:
         kind="cpu", name=CPU, index=None, cores=8.0, others_cores=1.25, power_w=None,
         used_bytes=6 * GIB, total_bytes=16 * GIB, utilisation=0.87,
     )  # fmt: skip
-    assert words.title(cpu.kind, cpu.index, cpu.name) == "cpu"
+    assert title(cpu.kind, cpu.index, cpu.name) == "cpu"
     assert words.words(cpu, 101.0) == (
         "6 GiB of 16 GiB used, 87 % busy, 41 °C; others use 1.25 of 8 cores"
     )
 
 
 def test_titles_are_short_and_tell_parts_apart() -> None:
-    assert words.title("gpu", 1, CARD.name) == "GPU 1"
-    assert words.title("mig", 1, "MIG-0a7f4c11-5555-5d1e") == "GPU 1 MIG-0a7f4c11"
+    assert title("gpu", 1, CARD.name) == "GPU 1"
+    assert title("mig", 1, "MIG-0a7f4c11-5555-5d1e") == "GPU 1 MIG-0a7f4c1…"
 
 
 # --- doctor --------------------------------------------------------------------------------
@@ -302,16 +303,16 @@ def findings(seen: Look) -> dict[str, tuple[str, str, str]]:
     return {f.what: (f.verdict, f.found, f.do) for f in seen.findings()}
 
 
-def test_doctor_tells_of_a_card_and_that_it_is_not_used_yet() -> None:
+def test_doctor_tells_of_a_card_and_who_is_on_it() -> None:
     told = findings(look("rtx3090"))
     assert list(told) == ["CPU", "memory", "GPU 0", "MPS"]
     verdict, found, do = told["GPU 0"]
-    assert verdict == "note"
+    assert verdict == "ok"
     assert found == (
         "NVIDIA GeForce RTX 3090, 1.18 GiB of 24 GiB used, 41 °C, 2 processes on it (p1421 and"
         " p2277), shows a screen, for which 1 GiB are left"
     )
-    assert do == "this version runs trials on the CPU only; packing onto GPUs comes next."
+    assert not do
 
 
 @pytest.mark.parametrize(
@@ -337,7 +338,7 @@ def test_doctor_says_why_mps_can_not_be_used_and_that_it_was_wished_for(
     (tmp_path / "config.toml").write_text("mps = 'on'")
     verdict, found, _ = findings(look("parts"))["MPS"]
     assert verdict == "note"
-    assert found.startswith('wished for (mps = "on"), but not used with GPU 0 MIG-0a7f4c11 and ')
+    assert found.startswith('wished for (mps = "on"), but not used with GPU 0 MIG-0a7f4c1… and ')
     assert found.endswith(": the card is split into parts (MIG), which keep trials apart")
 
 
@@ -390,7 +391,7 @@ def test_devices_in_the_status_keep_to_80_columns() -> None:
     page = Page(out, 80)
     part = shown(kind="mig", name="MIG-0a7f4c11-5555-5d1e", label="NVIDIA RTX PRO 6000 " * 4)
     lines = [
-        (words.title(seen.kind, seen.index, seen.name), words.words(seen, 500.0))
+        (title(seen.kind, seen.index, seen.name), words.words(seen, 500.0))
         for seen in (shown(processes=there), part)
     ]
     page.pairs(lines, indent=0)

@@ -123,7 +123,7 @@ def test_rules_of_rules_are_read_with_their_parts() -> None:
     spec = msgspec.convert(_study(stopping=asked).spec(), StudySpec, strict=True)
     assert [part.rule for part in spec.stopping.parts] == ["after", "all"]
     assert msgspec.json.decode(msgspec.json.encode(spec), type=StudySpec) == spec
-    assert dict(rules.make(spec).versions) == {"median": 2, "patience": 1, "threshold": 1}
+    assert dict(rules.make(spec).versions) == {"median": 3, "patience": 2, "threshold": 1}
 
 
 def test_a_study_of_few_steps_needs_no_other_rule() -> None:

@@ -385,7 +385,8 @@ class TestFootprint:
             )
         )
         assert said == (
-            "1 GiB of memory at most, 3 GiB of GPU 0 (2 GiB in tensors), 2.50 cores, 12.3 ms a step"
+            "1 GiB of memory at most, 3 GiB of GPU memory (2 GiB in tensors),"
+            " 2.50 cores, 12.3 ms a step"
         )
         assert footprint_words(None) == footprint_words(Footprint()) == ""
 

@@ -31,6 +31,7 @@ def run(rule: WilcoxonRule, trial: int, values: list[float]) -> list[RuleCut | N
     return said
 
 
+@pytest.mark.timeout(120)  # SciPy goes through all signs where there are ties
 @settings(max_examples=120, deadline=None)
 @given(st.lists(coarse, min_size=2, max_size=20) | st.lists(fine, min_size=2, max_size=60))
 def test_p_is_as_scipy_has_it(differences):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, assert_never
 
 from smallhours.backends.base import Post
 from smallhours.backends.cards import SimulatedDevices
+from smallhours.backends.pretence import Process
 from smallhours.backends.sayings import footprint_of, shortage_of, simulated_note
 from smallhours.backends.timeline import Timeline
 from smallhours.backends.workload import (
@@ -20,7 +20,6 @@ from smallhours.backends.workload import (
     NeverStarts,
     Raises,
     ReportsNan,
-    Script,
 )
 from smallhours.core import events as e
 from smallhours.core.actions import Start, Stop
@@ -35,34 +34,6 @@ _MEASURED_AT = (1, 3)
 
 #: ``starting``: it was woken or renewed, and does not serve yet.
 _State: TypeAlias = Literal["asleep", "starting", "awake", "resting", "lost"]
-
-
-@dataclass(slots=True)
-class _Process:
-    """An attempt that lives."""
-
-    order: Start
-    script: Script
-    pid: int
-    jitter: random.Random
-    step: int = 0
-    stop: Stop | None = None
-    stop_ordered_at: float = 0.0
-    #: It took its memory; and its reports in this attempt.
-    met: bool = False
-    reports: int = 0
-    #: It was forked.
-    begun: bool = False
-    #: It does no more steps: it hangs, or unwinds.
-    quiet: bool = False
-    #: Its end is certain.
-    exiting: bool = False
-    fault: str = ""
-    cpu_s: float = 0.0
-
-    @property
-    def resident_bytes(self) -> int:
-        return self.script.resident_bytes + self.step * self.script.growth_bytes
 
 
 class SimulatedBackend:
@@ -113,7 +84,7 @@ class SimulatedBackend:
         self._wanted = False
         self._post: Post | None = None
         self._studies: set[int] = set()
-        self._processes: dict[AttemptKey, _Process] = {}
+        self._processes: dict[AttemptKey, Process] = {}
         self._started = 0
 
     async def open(self, post: Post) -> None:
@@ -163,7 +134,7 @@ class SimulatedBackend:
             assert len(self._processes) < self._slots, f"{order.key}: no slot is free"
         script = self._model(order)
         self._started += 1
-        process = _Process(
+        process = Process(
             order=order,
             script=script,
             pid=_PID_OF_FIRST + self._started,
@@ -249,7 +220,7 @@ class SimulatedBackend:
         if self._post is not None:
             self._post(event)
 
-    def _after(self, delay_s: float, process: _Process, call: Callable[[_Process], None]) -> None:
+    def _after(self, delay_s: float, process: Process, call: Callable[[Process], None]) -> None:
         """Have something happen to a process, if it is still the one that lives then."""
         key = process.order.key
 
@@ -259,7 +230,7 @@ class SimulatedBackend:
 
         self.timeline.after(delay_s, if_alive)
 
-    def _begin(self, process: _Process) -> None:
+    def _begin(self, process: Process) -> None:
         script, trouble = process.script, process.script.trouble
         if process.exiting:
             return
@@ -286,7 +257,7 @@ class SimulatedBackend:
             self._restore(process)
         self._go_on(process)
 
-    def _restore(self, process: _Process) -> None:
+    def _restore(self, process: Process) -> None:
         points = process.order.resume
         good = next((index for index, p in enumerate(points) if p.path in self.disk), len(points))
         taken = points[good] if good < len(points) else None
@@ -301,7 +272,7 @@ class SimulatedBackend:
             )
         )
 
-    def _go_on(self, process: _Process) -> None:
+    def _go_on(self, process: Process) -> None:
         """Do the next step, or return from the training function after the last."""
         script = process.script
         if process.step >= script.steps:
@@ -320,7 +291,7 @@ class SimulatedBackend:
 
         self.devices.step(key, took_s, done)
 
-    def _step(self, process: _Process, took_s: float) -> None:
+    def _step(self, process: Process, took_s: float) -> None:
         if process.quiet:
             return
         process.cpu_s += took_s
@@ -354,7 +325,7 @@ class SimulatedBackend:
             self._save(process)
         self._go_on(process)
 
-    def _meets_trouble(self, process: _Process) -> bool:
+    def _meets_trouble(self, process: Process) -> bool:
         """Let go wrong what is to go wrong at the step that is about to end."""
         trouble = process.script.trouble
         if isinstance(trouble, NeverStarts | ReportsNan | None):
@@ -381,7 +352,7 @@ class SimulatedBackend:
                 assert_never(trouble)
         return True
 
-    def _unwind(self, process: _Process, order: Stop) -> None:
+    def _unwind(self, process: Process, order: Stop) -> None:
         """Leave the training function, with a checkpoint where one is wanted."""
         if order.how == "checkpoint" and process.script.checkpoint_every:
             self._save(process)
@@ -394,7 +365,7 @@ class SimulatedBackend:
             lambda process: self._exit(process, finished=finished, exit_code=0),
         )
 
-    def _save(self, process: _Process) -> None:
+    def _save(self, process: Process) -> None:
         key, step = process.order.key, process.step
         path = f"trials/{key.study}/{key.trial}/checkpoints/{step}-{key.attempt}"
         self.disk.add(path)
@@ -408,14 +379,14 @@ class SimulatedBackend:
             )
         )
 
-    def _exit(self, process: _Process, **how: Any) -> None:
+    def _exit(self, process: Process, **how: Any) -> None:
         """End the process a moment from now; the first cause counts."""
         if process.exiting:
             return
         process.exiting = process.quiet = True
         key = process.order.key
 
-        def gone(process: _Process) -> None:
+        def gone(process: Process) -> None:
             del self._processes[key]
             if self.devices is not None:
                 self.devices.leave(key)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -12,17 +11,15 @@ from smallhours.core import facts as f
 from smallhours.core.footprint import Footprint
 from smallhours.core.guards import reserve_bytes
 from smallhours.core.model import Study, Trial
-from smallhours.core.recall import LEAST_BYTES, paces, recall
+from smallhours.core.recall import packer_of
 from smallhours.core.seen import DeviceSeen, DevicesSeen
 from smallhours.core.spec import DeviceKind, Params
 from smallhours.core.state import State
 from smallhours.core.trial import AttemptKey
 from smallhours.core.waiting import Why
+from smallhours.core.watched import Watched
 from smallhours.packing.cards import Card, Deck, Obstacle, Pause, Start, Wish
-from smallhours.packing.footprint import CONTEXT_BYTES
-from smallhours.packing.knowledge import Knowledge
 from smallhours.packing.load import Sharing
-from smallhours.packing.order import Turns
 from smallhours.packing.packer import Packer
 
 #: What a packer refused is offered again after so long, should only time have passed.
@@ -39,23 +36,6 @@ _WHY: Final[dict[Obstacle, Why]] = {
 Choice: TypeAlias = Start | list[Pause]
 
 
-@dataclass(slots=True)
-class _Watched:
-    """What was seen of an attempt that runs on a device."""
-
-    kind: DeviceKind
-    device: str
-    #: Bytes that the device had given away before it came; None: not known, or it wasn't alone.
-    before_bytes: int | None
-    #: The most that its process was seen to hold, and how that is known.
-    held_bytes: int | None = None
-    source: Literal["processes", "card delta"] = "processes"
-    #: The most that it was known to need at its latest report.
-    peak_bytes: int | None = None
-    #: How busy the device was at each look while it was alone there and had reported.
-    busy: list[float] = field(default_factory=list)
-
-
 class Placement:
     """Says which trial goes where, on devices whose trials are packed by what they need."""
 
@@ -65,7 +45,7 @@ class Placement:
         self._seen: dict[str, DeviceSeen] = {}
         self._looked = False
         self._packers: dict[DeviceKind, Packer] = {}
-        self._watched: dict[AttemptKey, _Watched] = {}
+        self._watched: dict[AttemptKey, Watched] = {}
         #: Places kept for trials whose parameters are being chosen: study and number.
         self._kept: dict[tuple[int, int], DeviceKind] = {}
         self._sharing: Sharing = "time_slicing"
@@ -260,7 +240,7 @@ class Placement:
         seen = self._seen.get(start.card)
         before = seen.used_bytes if seen is not None and not deck.runners else None
         packer.started(start, wish, at)
-        self._watched[key] = _Watched(kind, start.card, before)
+        self._watched[key] = Watched(kind, start.card, before)
 
     def launched(self, key: AttemptKey, at: float) -> None:
         """Take note of a trial's first word."""
@@ -282,7 +262,7 @@ class Placement:
         if watched is None:
             return None
         busy = sum(watched.busy) / len(watched.busy) if watched.busy else None
-        peak = watched.peak_bytes = self._peak_bytes(watched, footprint)
+        peak = watched.peak_bytes = watched.peak(footprint, self._seen.get(watched.device))
         packer, name = self._packers[watched.kind], _name(key.study, key.trial)
         return packer.reported(name, at, peak_bytes=peak, busy=busy)
 
@@ -302,7 +282,7 @@ class Placement:
         if watched is None:
             return []
         packer, well = self._packers[watched.kind], short_of is None
-        peak = self._peak_bytes(watched, footprint)
+        peak = watched.peak(footprint, self._seen.get(watched.device))
         if short_of is not None:
             peak = max(short_of, peak or 0) or None
         runner = packer.ended(_name(key.study, key.trial), at, peak_bytes=peak, well=well)
@@ -316,7 +296,7 @@ class Placement:
                 busy=load.busy,
                 log_weight=load.log_weight,
                 weight_sd=load.sd,
-                log_step_s=None if runner.alone is None else runner.alone.mean,
+                log_step_s=runner.log_step_s,
             )
             learned.append(fact)
         deck = packer.deck(watched.device)
@@ -344,17 +324,7 @@ class Placement:
         if packer is None:
             sharing: Sharing = "cores" if kind == "cpu" else self._sharing
             mine = [study for study in self._state.studies.values() if self.kind_of(study) == kind]
-            learned = recall(mine, kind, sharing)
-            learned.caps.update(self._state.caps)
-            weight = 1.0 / self._cores if kind == "cpu" and self._cores else None
-            know = Knowledge(sharing, learned, weight)
-            for study in mine:
-                if study.open and study.loaded:
-                    for params, log_s in paces(study, sharing):
-                        know.paces.recall(str(study.id), params, log_s)
-            # The queue says whose turn it is; the packer only which of those goes first.
-            turns = Turns(slack_trials=float("inf"))
-            packer = Packer((), learned=learned, turns=turns, know=know)
+            packer = packer_of(mine, kind, sharing, self._state.caps, self._cores)
             self._packers[kind] = packer
         return packer
 
@@ -379,7 +349,7 @@ class Placement:
             tells_busy=not cpu and seen.utilisation is not None,
         )
 
-    def _look_at(self, key: AttemptKey, watched: _Watched) -> None:
+    def _look_at(self, key: AttemptKey, watched: Watched) -> None:
         """Take in what a device shows of one of the trials on it."""
         seen, trial = self._seen.get(watched.device), self._state.live.get(key)
         if seen is None or watched.kind == "cpu" or trial is None or trial.live is None:
@@ -395,18 +365,6 @@ class Placement:
                 watched.source = "card delta"
         if alone and trial.live.reported and seen.utilisation is not None:
             watched.busy.append(seen.utilisation)
-
-    def _peak_bytes(self, watched: _Watched, footprint: Footprint | None) -> int | None:
-        if watched.kind == "cpu":
-            return None if footprint is None else footprint.host_bytes
-        torch = footprint.gpu_bytes if footprint is not None else None
-        known = [watched.held_bytes] if watched.held_bytes is not None else []
-        known += [torch + (0 if known else CONTEXT_BYTES)] if torch is not None else []
-        if known:
-            return max(*known, LEAST_BYTES)
-        seen = self._seen.get(watched.device)
-        # Its processes can be listed and it isn't among them: it does not use the card.
-        return LEAST_BYTES if seen is not None and seen.ours_bytes is not None else None
 
 
 def _stride(study: Study) -> float:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from smallhours.core.footprint import Footprint
 from smallhours.core.model import Study
 from smallhours.core.spec import DeviceKind, Params
 from smallhours.packing.footprint import CONTEXT_BYTES, Measured
-from smallhours.packing.knowledge import Learned
+from smallhours.packing.knowledge import Knowledge, Learned
 from smallhours.packing.load import Load, Sharing
+from smallhours.packing.order import Turns
+from smallhours.packing.packer import Packer
 
 #: What a process on a card takes at least, should it hardly use it.
 LEAST_BYTES: Final = 2**20
@@ -18,7 +20,34 @@ LEAST_BYTES: Final = 2**20
 _TIMED: Final = 100
 
 
-def paces(study: Study, sharing: Sharing) -> Iterator[tuple[Params, float]]:
+def packer_of(
+    studies: Sequence[Study],
+    kind: DeviceKind,
+    sharing: Sharing,
+    caps: Mapping[str, float | None],
+    cores: float | None,
+) -> Packer:
+    """Return a packer that knows what is on record.
+
+    Args:
+        studies: Those whose trials run on this kind of device.
+        kind: The kind.
+        sharing: How it is shared.
+        caps: What the compute on each device stays below.
+        cores: Of the CPU; None: not known.
+    """
+    learned = _learned(studies, kind, sharing)
+    learned.caps.update(caps)
+    know = Knowledge(sharing, learned, 1.0 / cores if kind == "cpu" and cores else None)
+    for study in studies:
+        if study.open and study.loaded:
+            for params, log_s in _paces(study, sharing):
+                know.paces.recall(str(study.id), params, log_s)
+    # The queue says whose turn it is; the packer only which of those goes first.
+    return Packer((), learned=learned, turns=Turns(slack_trials=float("inf")), know=know)
+
+
+def _paces(study: Study, sharing: Sharing) -> Iterator[tuple[Params, float]]:
     """Yield the configurations that were timed last, with the logarithm of a step's seconds."""
     for number in [*study.timed][-_TIMED:]:
         fact = study.timed[number]
@@ -26,8 +55,7 @@ def paces(study: Study, sharing: Sharing) -> Iterator[tuple[Params, float]]:
             yield study.trials[number].params, fact.log_step_s
 
 
-def recall(studies: Iterable[Study], kind: DeviceKind, sharing: Sharing) -> Learned:
-    """Return what is on record of those of the studies that are open."""
+def _learned(studies: Iterable[Study], kind: DeviceKind, sharing: Sharing) -> Learned:
     found = Learned()
     for study in studies:
         if study.open and study.loaded:

@@ -104,6 +104,8 @@ class Runner:
     alone: Alone | None = None
     #: When its steps were last timed beside what was there; None: not yet.
     timed_at: float | None = None
+    #: Once it has ended: the logarithm of the seconds that a step took it alone.
+    log_step_s: float | None = None
     #: Share of the time that the card is busy with it; None: nobody measured it.
     busy: float | None = None
     #: Share of the card that it fills meanwhile; None: it can't be measured.

@@ -105,6 +105,7 @@ class Knowledge:
         self._bounds.pop(runner.wish.key, None)
         self._lengths.pop(runner.wish.key, None)
         if runner.alone is not None:
+            runner.log_step_s = runner.alone.mean
             self.paces.end(runner.alone)
             runner.alone = None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Final
 
-from smallhours.packing import rooms
+from smallhours.packing import probes, rooms
 from smallhours.packing.cards import (
     SETTLED_REPORTS,
     Card,
@@ -27,12 +27,10 @@ from smallhours.packing.guard import Pace
 from smallhours.packing.knowledge import Knowledge, Learned
 from smallhours.packing.load import FEARED, HOPED, Demand, Sharing
 from smallhours.packing.order import Turns
-from smallhours.packing.probes import first, is_over, quiet
+from smallhours.packing.probes import first, is_over
 from smallhours.packing.rooms import Hold
 from smallhours.packing.surplus import all_heard, surplus
 
-#: A first belief is taken for too low by up to this factor.
-_BELIEF_MARGIN: Final = 2.5
 #: An admission must promise at least so much more progress (a trial alone makes 1).
 _LEAST_GAIN: Final = 0.02
 #: By so much the cap rises when a trial ends well.
@@ -234,7 +232,7 @@ class Packer:
         probed: set[str] = set()
         for wish in ordered:
             if not self.know.known(wish.study):
-                self.obstacles[wish.key] = self._obstacle(wish, hold)
+                self._refuse(wish, hold)
                 if wish.study in probed:
                     continue
                 probed.add(wish.study)
@@ -246,7 +244,7 @@ class Packer:
             if decks:
                 deck = self._best(decks, wish)
                 return Start(wish.key, deck.card.name, self.know.bound(wish), probe=False)
-            self.obstacles[wish.key] = self._obstacle(wish, hold)
+            self._refuse(wish, hold)
             bound = self.know.bound(wish)
             if hold is None and bound is not None and self._lacks_memory(wish, bound):
                 since = self._held_since.setdefault(wish.key, at)
@@ -256,24 +254,12 @@ class Packer:
 
     # --- inside -----------------------------------------------------------------------------
 
+    def _refuse(self, wish: Wish, hold: Hold | None) -> None:
+        bound = self.know.bound(wish)
+        self.obstacles[wish.key] = rooms.obstacle(self.decks, wish, bound, hold)
+
     def _probed(self, runner: Runner) -> None:
         self.know.loads.probed(runner.wish.study, runner.busy, runner.weight)
-
-    def _obstacle(self, wish: Wish, hold: Hold | None) -> Obstacle:
-        """Say why a trial that no card admits must wait."""
-        bound = self.know.bound(wish)
-        open_ = [deck for deck in self._decks.values() if not deck.card.closed]
-        if not open_:
-            return "closed"
-        if bound is None:
-            return "probe"
-        if wish.alone:
-            return "alone"
-        if all(deck.free_bytes < bound.upper_bytes for deck in open_):
-            return "memory"
-        if hold is not None or any(deck.kept_for not in (None, wish.key) for deck in open_):
-            return "making_room"
-        return "full"
 
     def _demands(self, deck: Deck) -> list[Demand]:
         return [self.know.demand(runner.wish) for runner in deck.runners.values()]
@@ -288,10 +274,6 @@ class Packer:
             found = self._sums[what] = self.know.progress(there, doubt)
         return found
 
-    def _slow(self, deck: Deck, keys: list[str]) -> dict[str, float]:
-        slow = self.know.slowdowns([deck.runners[key].wish for key in keys])
-        return dict(zip(keys, slow, strict=True))
-
     def _settle(self, at: float) -> None:
         """Count what each study was served since the last event: its part of the cards' time."""
         span = at - self._settled_at
@@ -299,9 +281,8 @@ class Packer:
         if span <= 0.0:
             return
         for deck in self._decks.values():
-            running = [key for key, r in deck.runners.items() if r.launched_at is not None]
-            for key, slow in self._slow(deck, running).items():
-                wish = deck.runners[key].wish
+            running = [r.wish for r in deck.runners.values() if r.launched_at is not None]
+            for wish, slow in zip(running, self.know.slowdowns(running), strict=True):
                 self.turns.serve(wish.study, span * self.know.demand(wish).compute / slow)
 
     def _time(self, deck: Deck, key: str, runner: Runner, at: float) -> None:
@@ -366,7 +347,9 @@ class Packer:
         if deck.kept_for not in (None, wish.key):
             return False
         if not deck.runners:
-            return self._fits_empty(deck, bound) and rooms.leaves_claim(self.decks, deck, bound)
+            return rooms.fits_empty(self.decks, deck, bound) and rooms.leaves_claim(
+                self.decks, deck, bound
+            )
         if wish.alone or deck.free_bytes < bound.upper_bytes:
             return False
         if not rooms.leaves_claim(self.decks, deck, bound):
@@ -374,12 +357,6 @@ class Packer:
         if hold is not None and not hold.lets(deck, wish, bound, self.know, at):
             return False
         return self._pays(deck, wish, at)
-
-    def _fits_empty(self, deck: Deck, bound: Bound) -> bool:
-        """Whether it may be tried on the empty card: there, or wherever there is more room."""
-        room = deck.card.room_bytes
-        largest = max(d.card.room_bytes for d in self._decks.values() if not d.card.closed)
-        return bound.upper_bytes <= room or room == largest
 
     def _pays(self, deck: Deck, wish: Wish, at: float) -> bool:
         demand = self.know.demand(wish)
@@ -415,55 +392,8 @@ class Packer:
         return wish.alone or all(d.free_bytes < bound.upper_bytes for d in self._decks.values())
 
     def _probe(self, wish: Wish, at: float) -> Start | list[Pause] | None:
-        """Return how the first trial of a study comes to be watched alone; None: not now."""
+        """Return how the first trial of a study comes to be watched; None: not now."""
         decks = [deck for deck in self._decks.values() if not deck.card.closed]
-        for deck in decks:
-            if any(r.wish.study == wish.study for r in deck.runners.values()):
-                return None  # it is being watched
         if self.know.loads.sharing == "cores":
-            return self._probe_on_cores(decks, wish, at)
-        need = int((wish.believed_bytes or 0) * _BELIEF_MARGIN)
-        largest = max((deck.card.room_bytes for deck in decks), default=0)
-        decks = [
-            deck
-            for deck in decks
-            if deck.card.room_bytes == largest or deck.card.room_bytes >= need
-        ]
-        empty = [d for d in decks if not d.runners and d.kept_for in (None, wish.key)]
-        if empty:
-            deck = max(empty, key=lambda deck: deck.card.room_bytes)
-            return Start(wish.key, deck.card.name, None, probe=True)
-        calm = [deck for deck in decks if quiet(deck, self.know) and deck.free_bytes >= need]
-        if calm:
-            deck = max(calm, key=lambda deck: deck.free_bytes)
-            return Start(wish.key, deck.card.name, None, probe=True)
-        if any(deck.kept_for == wish.key for deck in decks):
-            return None
-        able = [
-            deck
-            for deck in decks
-            if deck.kept_for is None
-            and not deck.probing
-            and all(r.wish.saves for r in deck.runners.values())
-        ]
-        if not able:
-            return None
-        deck = min(able, key=lambda deck: len(deck.runners))
-        deck.kept_for = wish.key
-        for runner in deck.runners.values():
-            runner.pausing = True
-        return [
-            Pause(key, "the first trial of another study is watched alone") for key in deck.runners
-        ]
-
-    def _probe_on_cores(self, decks: list[Deck], wish: Wish, at: float) -> Start | None:
-        """Return where a first trial is watched: beside others, its cores can be told from theirs.
-
-        Half of the memory that is free is kept for it meanwhile.
-        """
-        for deck in decks:
-            pays = not deck.runners or self._pays(deck, wish, at)
-            if not deck.full and deck.free_bytes > 0 and pays:
-                half = deck.free_bytes // 2
-                return Start(wish.key, deck.card.name, None, probe=True, kept_bytes=half)
-        return None
+            return probes.on_cores(decks, wish, lambda deck: self._pays(deck, wish, at))
+        return probes.alone(decks, wish, self.know)

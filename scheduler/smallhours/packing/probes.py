@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from smallhours.packing.cards import Card, Deck, Runner, Wish, total_compute
+from smallhours.packing.cards import Card, Deck, Pause, Runner, Start, Wish, total_compute
 from smallhours.packing.knowledge import Knowledge
 
+#: A first belief is taken for too low by up to this factor.
+_BELIEF_MARGIN: Final = 2.5
 #: A probe ends after so many reports, or after fewer where these take long.
 PROBE_REPORTS: Final = 3
 _PROBE_LEAST: Final = 2
@@ -42,3 +44,65 @@ def is_over(runner: Runner, card: Card, at: float) -> bool:
         return True
     heard = runner.busy is not None or not card.tells_busy
     return runner.reports >= PROBE_REPORTS and heard
+
+
+def alone(decks: Sequence[Deck], wish: Wish, know: Knowledge) -> Start | list[Pause] | None:
+    """Return how the first trial of a study comes to be watched alone on a card; None: not now.
+
+    Args:
+        decks: The cards that take trials.
+        wish: The trial.
+        know: What is known of studies.
+    """
+    if _is_watched(decks, wish):
+        return None
+    need = int((wish.believed_bytes or 0) * _BELIEF_MARGIN)
+    largest = max((deck.card.room_bytes for deck in decks), default=0)
+    decks = [d for d in decks if d.card.room_bytes == largest or d.card.room_bytes >= need]
+    empty = [d for d in decks if not d.runners and d.kept_for in (None, wish.key)]
+    if empty:
+        deck = max(empty, key=lambda deck: deck.card.room_bytes)
+        return Start(wish.key, deck.card.name, None, probe=True)
+    calm = [deck for deck in decks if quiet(deck, know) and deck.free_bytes >= need]
+    if calm:
+        deck = max(calm, key=lambda deck: deck.free_bytes)
+        return Start(wish.key, deck.card.name, None, probe=True)
+    if any(deck.kept_for == wish.key for deck in decks):
+        return None
+    return _clear(decks, wish)
+
+
+def on_cores(decks: Iterable[Deck], wish: Wish, pays: Callable[[Deck], bool]) -> Start | None:
+    """Return where a first trial is watched beside others: its cores can be told from theirs.
+
+    Half of the memory that is free is kept for it meanwhile.
+    """
+    if _is_watched(decks, wish):
+        return None
+    for deck in decks:
+        if not deck.full and deck.free_bytes > 0 and (not deck.runners or pays(deck)):
+            half = deck.free_bytes // 2
+            return Start(wish.key, deck.card.name, None, probe=True, kept_bytes=half)
+    return None
+
+
+def _is_watched(decks: Iterable[Deck], wish: Wish) -> bool:
+    return any(r.wish.study == wish.study for deck in decks for r in deck.runners.values())
+
+
+def _clear(decks: Iterable[Deck], wish: Wish) -> list[Pause] | None:
+    """Have a card cleared for a first trial; None: none can be."""
+    able = [
+        deck
+        for deck in decks
+        if deck.kept_for is None
+        and not deck.probing
+        and all(runner.wish.saves for runner in deck.runners.values())
+    ]
+    if not able:
+        return None
+    deck = min(able, key=lambda deck: len(deck.runners))
+    deck.kept_for = wish.key
+    for runner in deck.runners.values():
+        runner.pausing = True
+    return [Pause(key, "the first trial of another study is watched alone") for key in deck.runners]

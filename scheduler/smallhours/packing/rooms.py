@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from smallhours.packing.cards import Deck, Wish
+from smallhours.packing.cards import Deck, Obstacle, Wish
 from smallhours.packing.footprint import Bound
 from smallhours.packing.knowledge import Knowledge
 
@@ -49,6 +49,29 @@ def leaves_claim(decks: Sequence[Deck], deck: Deck, bound: Bound) -> bool:
     charges = [runner.charge_bytes or 0 for runner in deck.runners.values()]
     taken = sum(charge for charge in charges if charge <= elsewhere)
     return taken + bound.upper_bytes <= deck.card.room_bytes - deck.claimed_bytes
+
+
+def fits_empty(decks: Sequence[Deck], deck: Deck, bound: Bound) -> bool:
+    """Whether a trial may be tried on an empty card: it fits, or there is no larger one."""
+    room = deck.card.room_bytes
+    largest = max(d.card.room_bytes for d in decks if not d.card.closed)
+    return bound.upper_bytes <= room or room == largest
+
+
+def obstacle(decks: Sequence[Deck], wish: Wish, bound: Bound | None, hold: Hold | None) -> Obstacle:
+    """Say why a trial that no card admits must wait."""
+    open_ = [deck for deck in decks if not deck.card.closed]
+    if not open_:
+        return "closed"
+    if bound is None:
+        return "probe"
+    if wish.alone:
+        return "alone"
+    if all(deck.free_bytes < bound.upper_bytes for deck in open_):
+        return "memory"
+    if hold is not None or any(deck.kept_for not in (None, wish.key) for deck in open_):
+        return "making_room"
+    return "full"
 
 
 @dataclass(frozen=True, slots=True)
