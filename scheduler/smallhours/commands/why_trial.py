@@ -6,6 +6,7 @@ import math
 from typing import TextIO
 
 from smallhours import text
+from smallhours.commands.note import print_notes
 from smallhours.commands.show_study import waiting_words
 from smallhours.core.reasons import Completed, Failure
 from smallhours.core.spec import Goal
@@ -40,6 +41,7 @@ def why(snapshot: Snapshot, study_id: int, number_: int, *, as_json: bool, out: 
         if item.block:
             page.line(Toned(item.label, "dim"), indent=2)
             page.block(item.block)
+    print_notes(page, snapshot.notes(study_id, number_))
 
 
 def _evidence_title(trial: TrialView) -> str:

@@ -128,6 +128,16 @@ class StudyRemoved(_Fact, frozen=True, kw_only=True, tag="study_removed"):
     by: str
 
 
+class StudyNoted(_Fact, frozen=True, kw_only=True, tag="study_noted"):
+    """Somebody wrote a line about the study, or one of its trials; it decides nothing."""
+
+    study: int
+    #: None: it is about the study.
+    trial: int | None
+    text: str
+    by: str
+
+
 class Yielded(_Fact, frozen=True, kw_only=True, tag="yielded"):
     """The machine was given back for a while: everything is paused, nothing starts."""
 
@@ -319,9 +329,9 @@ class RequestAnswered(_Fact, frozen=True, kw_only=True, tag="request_answered"):
 Fact: TypeAlias = (
     SessionStarted | SessionEnded | StudyAdded | StudyAmended | StudyRetired | StudyEnded
     | StudyHalted | StudyPaused | StudyReleased | StudyMoved | StudyArchived | StudyRemoved
-    | Yielded | YieldEnded | DeadlineSet | TrialCreated | AttemptStarted | AttemptRunning | Restored
-    | Reported | CheckpointSaved | CheckpointRemoved | Intended | AttemptEnded | LoadLearned
-    | CapLearned | RequestAnswered
+    | StudyNoted | Yielded | YieldEnded | DeadlineSet | TrialCreated | AttemptStarted
+    | AttemptRunning | Restored | Reported | CheckpointSaved | CheckpointRemoved | Intended
+    | AttemptEnded | LoadLearned | CapLearned | RequestAnswered
 )  # fmt: skip
 
 #: Facts that may wait a moment for the next commit. They say what happened, not what was decided:

@@ -87,6 +87,8 @@ class State:
                 self._empty(study)
             case f.StudyRemoved():
                 self._removed(self.studies[fact.study])
+            case f.StudyNoted():
+                pass  # for people
             case f.Yielded():
                 self.yielded = fact
             case f.YieldEnded():

@@ -16,10 +16,12 @@ from smallhours.core.reasons import Failure
 from smallhours.core.trial import Role
 from smallhours.paths import Home
 from smallhours.processes import owner, supervisor_lives
+from smallhours.snapshot import notes as _notes
 from smallhours.snapshot import now as _now
 from smallhours.snapshot import studies as _studies
 from smallhours.snapshot import trials as _trials
 from smallhours.snapshot.names import Target, resolve
+from smallhours.snapshot.notes import Note
 from smallhours.snapshot.source import Source
 from smallhours.snapshot.views import (
     AttemptView,
@@ -39,9 +41,9 @@ from smallhours.snapshot.views import (
 )
 
 __all__ = [
-    "AttemptView", "CheckpointView", "Effort", "EngineView", "FailureGroup", "Place", "Rivals",
-    "RunView", "Snapshot", "Spread", "Standing", "StudyView", "Target", "TrialRow", "TrialView",
-    "Waiting",
+    "AttemptView", "CheckpointView", "Effort", "EngineView", "FailureGroup", "Note", "Place",
+    "Rivals", "RunView", "Snapshot", "Spread", "Standing", "StudyView", "Target", "TrialRow",
+    "TrialView", "Waiting",
 ]  # fmt: skip
 
 _CREATED = msgspec.json.Decoder(f.TrialCreated)
@@ -148,6 +150,15 @@ class Snapshot:
             engine_restarts=self._engine.restarting,
             now=self._clock.wall(),
         )
+
+    def notes(self, study: int, trial: int | None = None) -> list[Note]:
+        """Return what people wrote about a study and its trials, or about one trial; oldest first.
+
+        Args:
+            study: The study.
+            trial: Number of the trial; None: all that was written.
+        """
+        return _notes.notes(self._source, study, trial)
 
     def rows(self, study: int) -> list[TrialRow]:
         """Return every trial of a study on a line of its own, by number."""

@@ -20,6 +20,7 @@ _LATEST = (
     "SELECT at, body FROM event WHERE +kind IN ('session_started', 'session_ended',"
     " 'study_added', 'study_amended', 'study_retired', 'study_ended', 'study_halted',"
     " 'study_paused', 'study_released', 'study_moved', 'study_archived', 'study_removed',"
+    " 'study_noted',"
     " 'yielded', 'yield_ended', 'deadline_set', 'attempt_ended') AND seq <= ?"
     " ORDER BY seq DESC LIMIT ?"
 )
