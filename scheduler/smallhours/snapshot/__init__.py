@@ -13,6 +13,7 @@ import msgspec
 from smallhours.clock import Clock, SystemClock
 from smallhours.core import facts as f
 from smallhours.core.reasons import Failure
+from smallhours.core.spec import StoredNumber
 from smallhours.core.trial import Role
 from smallhours.paths import Home
 from smallhours.processes import owner, supervisor_lives
@@ -48,6 +49,7 @@ __all__ = [
 
 _CREATED = msgspec.json.Decoder(f.TrialCreated)
 _ENDED = msgspec.json.Decoder(f.AttemptEnded)
+_METRICS = msgspec.json.Decoder(dict[str, StoredNumber])
 #: Completed trials that one is compared with, at most; the latest of them.
 _RIVALS_AT_MOST = 200
 
@@ -150,6 +152,26 @@ class Snapshot:
             engine_restarts=self._engine.restarting,
             now=self._clock.wall(),
         )
+
+    def added(self, study: int) -> f.StudyAdded:
+        """Return how a study was added, with its code; its spec may have changed since."""
+        rows = self._source.rows(
+            "SELECT body FROM event WHERE kind = 'study_added' AND study = ?", study
+        )
+        fact = self._source.fact(rows[0][0])
+        assert isinstance(fact, f.StudyAdded)
+        return fact
+
+    def metrics(self, study: int, trial: int) -> list[str]:
+        """Return the names of what a trial reported last; none: it reported nothing yet."""
+        rows = self._source.rows(
+            "SELECT metrics FROM report WHERE study = ? AND trial = ? AND seq <= ?"
+            " ORDER BY step DESC LIMIT 1",
+            study,
+            trial,
+            self._source.upto,
+        )
+        return [*_METRICS.decode(rows[0][0])] if rows else []
 
     def notes(self, study: int, trial: int | None = None) -> list[Note]:
         """Return what people wrote about a study and its trials, or about one trial; oldest first.

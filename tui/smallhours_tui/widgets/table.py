@@ -68,7 +68,7 @@ class LineTable(ScrollView, Styled, can_focus=True):
         Binding("ctrl+u", "page(-0.5)", "Half a page up", show=False, id="table.half_up"),
         Binding("pagedown", "page(1)", "Page down", show=False, id="table.page_down"),
         Binding("pageup", "page(-1)", "Page up", show=False, id="table.page_up"),
-        Binding("enter", "open", "Open", show=False, id="table.open"),
+        Binding("enter", "open", "Open", key_display="⏎", id="table.open"),
         Binding("space", "mark", "Mark", show=False, id="table.mark"),
         Binding("asterisk", "mark_all", "Mark all shown", show=False, id="table.mark_all"),
     ]
@@ -86,6 +86,7 @@ class LineTable(ScrollView, Styled, can_focus=True):
         *,
         ascii: bool = False,  # noqa: A002 - the name that all widgets have for it
         cards_below: int = 80,
+        opens: bool = True,
         name: str | None = None,
         id: str | None = None,  # noqa: A002
         classes: str | None = None,
@@ -96,6 +97,7 @@ class LineTable(ScrollView, Styled, can_focus=True):
             ascii: See the attribute.
             cards_below: Draw cards where the app has fewer columns than this, if `set_cards` said
                 how.
+            opens: Whether there is more of a row to be opened.
             name: Of the widget.
             id: Of the widget.
             classes: Of the widget.
@@ -107,6 +109,7 @@ class LineTable(ScrollView, Styled, can_focus=True):
         self.marked: set[Hashable] = set()
         self._rows = Rows(self.named, self.marked)
         self._card_lines, self._cards_below = 0, cards_below
+        self._opens = opens
         self._keys: Sequence[Hashable] = ()
         self._index: dict[Hashable, int] = {}
         self._empty: Card = ()
@@ -206,6 +209,12 @@ class LineTable(ScrollView, Styled, can_focus=True):
             self._scroll(self._top + rows)
         self._move(self._cursor + rows)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Leave out the key that opens where there is nothing to open."""
+        if action == "open" and not self._opens:
+            return False
+        return super().check_action(action, parameters)
+
     def action_open(self) -> None:
         """Ask for more of the row under the cursor."""
         if self._keys:
@@ -245,7 +254,7 @@ class LineTable(ScrollView, Styled, can_focus=True):
                 self.post_message(self.SortRequested(self, column.key))
         elif row < len(self._keys):
             self._move(row)
-            if event.chain >= 2:
+            if event.chain >= 2 and self._opens:
                 self.action_open()
 
     # -- where things are
@@ -341,7 +350,7 @@ class LineTable(ScrollView, Styled, can_focus=True):
         if self.app.no_color:
             style += Style(reverse=self.has_focus, underline=not self.has_focus)
         text = strip.text
-        if first and text.startswith(" "):
+        if first and self.has_focus and text.startswith(" "):
             text = ">" + text[1:]
         return Strip([Segment(text, style)], strip.cell_length)
 
