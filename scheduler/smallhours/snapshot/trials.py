@@ -29,6 +29,8 @@ class _Run(msgspec.Struct):
     started_at: float | None = None
     ended_at: float | None = None
     resume_step: int = 0
+    predicted: f.Prediction | None = None
+    probe: bool = False
     pid: int | None = None
     intent: Reason | None = None
     end: f.AttemptEnded | None = None
@@ -130,6 +132,7 @@ def _take_in(story: _Story, fact: f.Fact, at: float, home: Home) -> None:
         case f.AttemptStarted():
             run = story.run(fact.attempt)
             run.device, run.started_at, run.resume_step = fact.device, at, fact.resume_step
+            run.predicted, run.probe = fact.predicted, fact.probe
             story.state = TrialState.STARTING
         case f.AttemptRunning():
             story.run(fact.attempt).pid = fact.pid
@@ -177,6 +180,8 @@ def _attempt(run: _Run, reported: int, now: float | None) -> AttemptView:
         started_at=run.started_at,
         ended_at=run.ended_at,
         resume_step=run.resume_step,
+        predicted=run.predicted,
+        probe=run.probe,
         pid=run.pid,
         intent=run.intent,
         reason=end.reason if end else None,

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from smallhours.core.facts import Prediction
 from smallhours.core.footprint import Footprint
 from smallhours.core.reasons import Reason
 from smallhours.core.spec import Params, Priority, StudySpec
@@ -179,6 +180,10 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None
     #: The step it went on from; 0: the beginning.
     resume_step: int
+    #: What it was predicted to take of the device's memory; None: nobody knew.
+    predicted: Prediction | None
+    #: Whether it was watched alone for a few steps first, to learn what its study needs.
+    probe: bool
     #: None: its process has not spoken.
     pid: int | None
     #: What the engine decided before it ended; None: nothing.
