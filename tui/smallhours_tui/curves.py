@@ -59,7 +59,7 @@ class StudyCurves:
         best = None if view.best is None else view.best.trial
         living = {run.number for run in self._feed.night.runs if run.study == view.id}
         chosen = {*bright, *living} | ({best} if best is not None else set())
-        rest = _spread([n for n in shown if n not in chosen], _MOST)
+        rest = [n for n in _spread(shown, _MOST) if n not in chosen]
         curves = [self._curve(ledger, view, lines[n], "dim") for n in rest if n in lines]
         for trial in sorted(chosen & lines.keys()):
             layer = "bright" if trial in bright or trial == best else "normal"

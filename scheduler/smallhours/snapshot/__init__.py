@@ -284,8 +284,12 @@ class Snapshot:
             session=started[1].session if started else None,
             started_at=started[0] if started else None,
             ended=None if alive else ended,
-            restarting=died and supervisor_lives(self._home),
+            restarting=died and self._supervisor_lives(),
         )
+
+    def _supervisor_lives(self) -> bool:
+        """Say whether a supervisor will start another engine in place of one that died."""
+        return supervisor_lives(self._home)
 
 
 def _row(

@@ -58,6 +58,7 @@ class NightScreen(Steered):
         super().__init__()
         self._views: dict[Hashable, StudyView] = {}
         self._slots: dict[Hashable, RunView | None] = {}
+        self._told: Sequence[Happening] = ()
 
     def body(self) -> Iterator[Widget]:
         """Queue, devices and slots; what happened last below them, or at their side."""
@@ -88,7 +89,7 @@ class NightScreen(Steered):
         self._show_queue(night)
         self._show_devices(night)
         self._show_slots(night)
-        self._show_happened(night, anew=update is None or update.any)
+        self._show_happened(night, anew=update is None)
 
     def on_line_table_opened(self, message: LineTable.Opened) -> None:
         """Open the study or the trial of a row."""
@@ -209,7 +210,8 @@ class NightScreen(Steered):
 
     def _show_happened(self, night: Night, *, anew: bool) -> None:
         self._happened.set_columns(_HAPPENED_COLUMNS)
-        if anew:
+        if anew or night.happened != self._told:
+            self._told = night.happened
             self._happened.set_source(night.happened, self._line)
         if not night.happened:
             self._happened.set_empty(([("nothing has happened yet", "dim")],))

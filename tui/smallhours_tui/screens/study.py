@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 import msgspec
 from textual import on
@@ -34,6 +34,8 @@ _READING_S: Final = 8.0
 _REST_S: Final = 0.2
 #: Parameters that the head names, where there is no room for the panel.
 _MATTER: Final = 2
+#: Seconds for which the screen is left alone while nothing is reported.
+_STILL_S: Final = 5.0
 _NO_STUDY: Final = "There is no study yet: `smallhours add STUDY.py` adds one."
 
 
@@ -70,6 +72,8 @@ class StudyScreen(Arranging):
         self._new: set[int] = set()
         self._rows: StudyRows | None = None
         self._resting: Timer | None = None
+        #: Wall time at which it was shown last.
+        self._shown_at = 0.0
         #: Room for the curves: less than 0 none, 1 more than usual, 2 all.
         self._zoom = 0
 
@@ -113,7 +117,7 @@ class StudyScreen(Arranging):
     @property
     def shown(self) -> Sequence[int]:
         """The trials in the order they are shown in."""
-        return [key for key in self._table.keys if isinstance(key, int)]
+        return cast("Sequence[int]", self._table.keys)
 
     def look_at(self, study: int) -> None:
         """Show another study; `show` does it, once the screen is there."""
@@ -146,6 +150,10 @@ class StudyScreen(Arranging):
             self._side.forget()
         changed = None if update is None else update.changed.trials.get(view.id, frozenset())
         facts = update is not None and view.id in update.changed.studies
+        still = update is not None and not (changed or facts or update.changed.engine)
+        if still and 0 <= night.now - self._shown_at < _STILL_S:
+            return  # but for clocks that go on nothing is new
+        self._shown_at = night.now
         self._take(view, changed, facts=facts)
         self._show_head(night, view)
         self._show_note()
@@ -231,11 +239,18 @@ class StudyScreen(Arranging):
             self.post_message(TrialWanted(self.study, message.key))
 
     def on_line_table_moved(self) -> None:
-        """Say more about the row, and draw its curve bright once the cursor rests."""
-        self._show_note()
-        if self._resting is not None:
+        """Say more about the row, while a key is held down once it rests; then its curve, too."""
+        if self._resting is None:
+            self._show_note()
+        else:
             self._resting.stop()
-        self._resting = self.set_timer(_REST_S, self._draw_curves)
+        self._resting = self.set_timer(_REST_S, self._rest)
+
+    def _rest(self) -> None:
+        """Catch up with the cursor."""
+        self._resting = None
+        self._show_note()
+        self._draw_curves()
 
     def on_line_table_marks_changed(self) -> None:
         """Draw the curves of marked trials bright."""
@@ -271,8 +286,7 @@ class StudyScreen(Arranging):
             self._table.changed(self._living())
             return
         reading = time.monotonic() - self.dashboard.touched_at < _READING_S
-        known = set(self._table.keys)
-        self._new |= {trial for trial in changed if trial not in known}
+        self._new |= {trial for trial in changed if not self._table.holds(trial)}
         by_reports = self.arrangement.sort == "step" or bool(self.arrangement.filter)
         if reading or not (self._new or facts or by_reports):
             self._table.changed([*changed, *self._living()])

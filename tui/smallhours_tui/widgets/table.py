@@ -8,12 +8,11 @@ again only when it looks different.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from itertools import chain
 from typing import ClassVar, TypeAlias
 
 from rich.segment import Segment
 from rich.style import Style
-from textual import events
+from textual import events, on
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.reactive import var
@@ -23,7 +22,7 @@ from textual.strip import Strip
 from smallhours_tui.widgets import table_messages
 from smallhours_tui.widgets.cells import Cell
 from smallhours_tui.widgets.columns import Column, column_at
-from smallhours_tui.widgets.rows import GUTTER, Card, Rows
+from smallhours_tui.widgets.rows import GUTTER, Card, Rows, nearest
 from smallhours_tui.widgets.styled import Styled
 
 __all__ = ["Card", "Cell", "Column", "LineTable"]
@@ -86,7 +85,6 @@ class LineTable(ScrollView, Styled, can_focus=True):
         *,
         ascii: bool = False,  # noqa: A002 - the name that all widgets have for it
         cards_below: int = 80,
-        opens: bool = True,
         name: str | None = None,
         id: str | None = None,  # noqa: A002
         classes: str | None = None,
@@ -97,7 +95,6 @@ class LineTable(ScrollView, Styled, can_focus=True):
             ascii: See the attribute.
             cards_below: Draw cards where the app has fewer columns than this, if `set_cards` said
                 how.
-            opens: Whether there is more of a row to be opened.
             name: Of the widget.
             id: Of the widget.
             classes: Of the widget.
@@ -109,7 +106,8 @@ class LineTable(ScrollView, Styled, can_focus=True):
         self.marked: set[Hashable] = set()
         self._rows = Rows(self.named, self.marked)
         self._card_lines, self._cards_below = 0, cards_below
-        self._opens = opens
+        #: Whether there is more of a row to be opened.
+        self.opens = True
         self._keys: Sequence[Hashable] = ()
         self._index: dict[Hashable, int] = {}
         self._empty: Card = ()
@@ -141,13 +139,13 @@ class LineTable(ScrollView, Styled, can_focus=True):
         before = self.cursor_key
         self._keys, self._rows.render = keys, render
         self._index = {key: i for i, key in enumerate(keys)}
-        self._cursor = self._survivor(old, old_cursor) if self._moved else 0
+        self._cursor = nearest(self._index, old, old_cursor) if self._moved else 0
         self._rows.forget()
         self._fit_height()
         if self._moved and old:
             seen = old_top <= old_cursor < old_top + self._page
             anchor = old_cursor if seen else min(old_top, len(old) - 1)
-            self._scroll(self._survivor(old, anchor) - (anchor - old_top))
+            self._scroll(nearest(self._index, old, anchor) - (anchor - old_top))
         self._repaint()
         if self.cursor_key != before:
             self.post_message(self.Moved(self, self.cursor_key))
@@ -181,6 +179,10 @@ class LineTable(ScrollView, Styled, can_focus=True):
         if key in self._index:
             self._move(self._index[key])
 
+    def holds(self, key: Hashable) -> bool:
+        """Say whether a row is shown, wherever it is."""
+        return key in self._index
+
     @property
     def keys(self) -> Sequence[Hashable]:
         """All rows, in the order they are shown in."""
@@ -211,7 +213,7 @@ class LineTable(ScrollView, Styled, can_focus=True):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Leave out the key that opens where there is nothing to open."""
-        if action == "open" and not self._opens:
+        if action == "open" and not self.opens:
             return False
         return super().check_action(action, parameters)
 
@@ -254,7 +256,7 @@ class LineTable(ScrollView, Styled, can_focus=True):
                 self.post_message(self.SortRequested(self, column.key))
         elif row < len(self._keys):
             self._move(row)
-            if event.chain >= 2 and self._opens:
+            if event.chain >= 2 and self.opens:
                 self.action_open()
 
     # -- where things are
@@ -292,12 +294,6 @@ class LineTable(ScrollView, Styled, can_focus=True):
         first = row * self._rows.height + self._header - round(self.scroll_y)
         return range(max(first, self._header), min(first + self._rows.height, self._room.height))
 
-    def _survivor(self, old: Sequence[Hashable], at: int) -> int:
-        """Return where the row is now that was at `at`, or else the one that was nearest."""
-        order = chain(range(at, len(old)), range(at - 1, -1, -1))
-        index = self._index
-        return next((index[old[i]] for i in order if old[i] in index), 0)
-
     def _move(self, row: int) -> None:
         """Put the cursor on a row; scroll by half a page where that is not seen."""
         self._moved = True
@@ -311,7 +307,8 @@ class LineTable(ScrollView, Styled, can_focus=True):
             self.post_message(self.Moved(self, self.cursor_key))
 
     def _scroll(self, top: int) -> None:
-        self.scroll_to(y=top * self._rows.height, animate=False, force=True)
+        # A key that comes before the next frame must find the view where it will be.
+        self.scroll_to(y=top * self._rows.height, animate=False, force=True, immediate=True)
 
     # -- painting
 
@@ -394,10 +391,8 @@ class LineTable(ScrollView, Styled, can_focus=True):
             self._scroll(self._cursor - self._page // 2)
         self.refresh()
 
-    def on_focus(self) -> None:
-        """Show that keys go here."""
-        self._repaint(self._lines_of(self._cursor))
-
-    def on_blur(self) -> None:
-        """Show that keys go elsewhere."""
+    @on(events.Focus)
+    @on(events.Blur)
+    def show_focus(self) -> None:
+        """Show whether keys go here."""
         self._repaint(self._lines_of(self._cursor))
