@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -19,8 +19,21 @@ from smallhours.errors import UsageError
 from smallhours.paths import Home, read_only
 
 Verb: TypeAlias = Literal[
-    "add", "stop", "cancel", "continue", "release", "pause", "move", "yield", "until", "archive"
+    "add",
+    "stop",
+    "cancel",
+    "continue",
+    "release",
+    "pause",
+    "move",
+    "yield",
+    "until",
+    "archive",
+    "note",
 ]
+
+#: Characters of a note, at most.
+MOST_NOTE: Final = 1000
 
 #: Seconds between two looks at the ledger for an answer; a look takes 0.2 ms.
 _POLL_S = 0.02

@@ -10,7 +10,8 @@ from smallhours import rules
 from smallhours.core import events as e
 from smallhours.core import hours
 from smallhours.core.spec import Priority, StudySpec
-from smallhours.inbox import Request
+from smallhours.inbox import MOST_NOTE, Request
+from smallhours.text import clean
 
 
 class _Add(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +67,13 @@ class _Archive(msgspec.Struct, frozen=True, kw_only=True):
     remove: bool = False
 
 
+class _Note(msgspec.Struct, frozen=True, kw_only=True):
+    study: int
+    trial: int | None = None
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_NOTE)]
+    by: str
+
+
 class _Release(msgspec.Struct, frozen=True, kw_only=True):
     study: int | None = None
     trial: int | None = None
@@ -75,7 +83,7 @@ class _Release(msgspec.Struct, frozen=True, kw_only=True):
 RequestEvent: TypeAlias = (
     e.StudySubmitted | e.ShutdownRequested | e.CancelRequested | e.ContinueRequested
     | e.ReleaseRequested | e.PauseRequested | e.MoveRequested | e.YieldRequested
-    | e.DeadlineRequested | e.ArchiveRequested
+    | e.DeadlineRequested | e.ArchiveRequested | e.NoteRequested
 )  # fmt: skip
 
 
@@ -139,6 +147,11 @@ def event_of(request: Request, at: float) -> RequestEvent:
         case "archive":
             archive = msgspec.convert(request.body, _Archive)
             return e.ArchiveRequested(**ids, **msgspec.structs.asdict(archive))
+        case "note":
+            note = msgspec.convert(request.body, _Note)
+            return e.NoteRequested(
+                **ids, study=note.study, trial=note.trial, text=clean(note.text), by=note.by
+            )
         case "release":
             release = msgspec.convert(request.body, _Release)
             return e.ReleaseRequested(**ids, study=release.study, trial=release.trial)

@@ -186,6 +186,16 @@ VERBS: Final[tuple[Verb, ...]] = (
         (arg("target", metavar="TRIAL|STUDY", names="studies or trials"),),
     ),
     Verb(
+        "note",
+        "queue",
+        "write a line about a study or a trial; `show` and `why` tell it",
+        "note:note",
+        (
+            arg("target", metavar="TRIAL|STUDY", names="studies or trials"),
+            arg("words", nargs="+", metavar="TEXT"),
+        ),
+    ),
+    Verb(
         "yield",
         "queue",
         "give the machine back at once, for a while",

@@ -8,7 +8,7 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from fakes.ledgers import Recording
+from fakes.ledgers import Clock, Recording
 from smallhours.paths import Home
 from smallhours_tui.app import Dashboard
 from smallhours_tui.feed import Feed
@@ -36,6 +36,13 @@ class Shown:
         self.app.touched_at = float("inf")
         self.app._poll()
         self.app.touched_at = 0.0
+        await self._pilot.pause()
+
+    async def rest(self) -> None:
+        """Wait until what a screen draws once the cursor rests is drawn."""
+        timer = getattr(self.app.screen, "_resting", None)
+        while timer is not None and timer._task is not None and not timer._task.done():
+            await self._pilot.pause(0.02)
         await self._pilot.pause()
 
     async def wait_for(self, part: str) -> None:
@@ -68,14 +75,14 @@ def watch(
     """Show the dashboard of a night, on the night's own clock, and do things to it."""
     chosen = Options(**options)
     if isinstance(night, Home):
-        home, feed = night, Feed(night)
+        home, feed = night, Feed(night, clock=Clock())
     else:
         home = night.home
         feed = Feed(home, at=chosen.at, since=chosen.since, clock=night.clock)
 
     async def play() -> None:
         app = Dashboard(home, chosen, feed)
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=True) as pilot:
             await pilot.pause()
             await act(Shown(app, pilot))
 

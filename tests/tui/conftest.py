@@ -18,6 +18,14 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SampleNight]:
 
 
 @pytest.fixture(autouse=True)
+def nothing_remembered(request: pytest.FixtureRequest) -> None:
+    """How another test arranged the night is forgotten."""
+    if "night" in request.fixturenames:
+        recorded: SampleNight = request.getfixturevalue("night")
+        recorded.home.root.joinpath("dashboard.json").unlink(missing_ok=True)
+
+
+@pytest.fixture(autouse=True)
 def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No keys, theme or colours of whoever runs the tests."""
     monkeypatch.setenv("SMALLHOURS_CONFIG", str(tmp_path / "config.toml"))

@@ -15,30 +15,39 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette, Provider
 from textual.dom import DOMNode
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.scrollbar import ScrollBar, ScrollBarRender
+from textual.timer import Timer
 
 from smallhours.errors import NotFoundError, UsageError
 from smallhours.hints import did_you_mean
 from smallhours.paths import Home
 from smallhours.text import clean, count
 from smallhours_tui import keys, themes
+from smallhours_tui.answers import Answer, Answers
 from smallhours_tui.commands import Commands
 from smallhours_tui.feed import Feed
 from smallhours_tui.marks import Signs
 from smallhours_tui.messages import Fed, StudyWanted, TrialWanted
 from smallhours_tui.options import Options
+from smallhours_tui.remembered import Remembered
 from smallhours_tui.screens import PLACES, Place
 from smallhours_tui.screens.base import Look
 from smallhours_tui.screens.night import NightScreen
 from smallhours_tui.screens.study import StudyScreen
 from smallhours_tui.screens.trial import TrialScreen
 from smallhours_tui.widgets.top import Tab
+from smallhours_tui.wishes import Wish
 
 #: Seconds between two looks at the ledger; half of it while somebody presses keys.
 POLL_S: Final = 1.0
 #: By then everything that stays has been made.
 _SETTLED_S: Final = 1.0
+#: Seconds between two looks for an answer that is to come at any moment.
+_ANSWER_POLL_S: Final = 0.1
+#: Seconds for which something is told.
+_TOLD_S: Final = 8.0
 #: How long after a key that is.
 _TOUCHED_S: Final = 3.0
 
@@ -94,6 +103,11 @@ class Dashboard(App[None]):
         self.signs = Signs.of(ascii_only=self.options.ascii)
         #: Name of the machine.
         self.host = clean(socket.gethostname().partition(".")[0], 24)
+        #: What is asked of the engine.
+        self.answers = Answers(home)
+        #: How studies were arranged.
+        self.remembered = Remembered(home, keep=not self.options.readonly)
+        self._listening: Timer | None = None
         #: When a key was pressed or something was clicked last (monotonic seconds).
         self.touched_at = -_TOUCHED_S
         self._polled_at = time.monotonic()
@@ -136,6 +150,45 @@ class Dashboard(App[None]):
             return table.shown
         return ()
 
+    # -- asking the engine
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether anything can be asked: not of a time gone by, nor where one only looks."""
+        return not self.options.readonly and self.feed.at is None
+
+    def ask(self, *asked: Wish) -> None:
+        """Send wishes; what the engine answers is said when it comes."""
+        engine = self.feed.night.engine
+        lives = engine is not None and (engine.running or engine.restarting)
+        for wish in asked:
+            try:
+                answer = self.answers.send(wish, engine_lives=lives)
+            except UsageError as error:
+                answer = Answer(False, str(error))
+            if answer is not None:
+                self._say_answer(answer)
+        if self._listening is None and self.answers.awaited:
+            self._listening = self.set_interval(_ANSWER_POLL_S, self._listen)
+
+    def tell(self, text: str, *, failed: bool = False) -> None:
+        """Say something for some seconds."""
+        severity: SeverityLevel = "error" if failed else "information"
+        self.notify(self.signs.say(text), severity=severity, timeout=_TOLD_S, markup=False)
+
+    def _listen(self) -> None:
+        """Say what was answered."""
+        for answer in self.answers.look():
+            self._say_answer(answer)
+            self._polled_at = -POLL_S  # what follows from it is shown at once
+        if self._listening is not None and not self.answers.awaited:
+            self._listening.stop()
+            self._listening = None
+
+    def _say_answer(self, answer: Answer) -> None:
+        refused = "refused: " if answer.ok is False else ""
+        self.tell(refused + answer.text, failed=answer.ok is False)
+
     # -- life
 
     def get_default_screen(self) -> Screen[None]:
@@ -173,6 +226,8 @@ class Dashboard(App[None]):
         if not touched and now - self._polled_at < POLL_S * 0.9:
             return
         self._polled_at = now
+        if self._listening is None:
+            self._listen()
         update = self.feed.poll()
         if isinstance(self.screen, Look):
             self.screen.post_message(Fed(self.feed.night, update))
@@ -291,8 +346,12 @@ class Dashboard(App[None]):
 
     def _names_of_keys(self) -> set[str]:
         """Return the names of all keys that the user may change."""
+        from smallhours_tui.screens.arranging import Arranging
+        from smallhours_tui.screens.dialogs import Confirm, Form
         from smallhours_tui.screens.help import Help
-        from smallhours_tui.screens.sorting import Sorting
+        from smallhours_tui.screens.menu import Columns, Menu
+        from smallhours_tui.screens.steered import Steered
+        from smallhours_tui.widgets.lanes import LanesChart
         from smallhours_tui.widgets.table import LineTable
 
         screens = [place.screen for place in PLACES]
@@ -301,9 +360,15 @@ class Dashboard(App[None]):
             Look,
             TrialScreen,
             *screens,
+            Steered,
+            Arranging,
             Help,
-            Sorting,
+            Menu,
+            Columns,
+            Confirm,
+            Form,
             LineTable,
+            LanesChart,
         ]
         bindings = [binding for kind in kinds for binding in kind.BINDINGS]
         return {b.id for b in bindings if isinstance(b, Binding) and b.id is not None}

@@ -24,6 +24,7 @@ class StudyCurves:
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._points: dict[tuple[int, int], Sequence[tuple[float, float]]] = {}
+        self._metric = ""
 
     def forget(self) -> None:
         """Read everything anew when it is drawn next."""
@@ -36,15 +37,29 @@ class StudyCurves:
         lines: Mapping[int, TrialLine],
         bright: Collection[int],
         shown: Sequence[int],
+        *,
+        metric: str = "",
     ) -> None:
-        """Draw what is shown: dim as a band where there is much, the chosen and the best bright."""
+        """Draw what is shown: dim as a band where there is much, the chosen and the best bright.
+
+        Args:
+            plot: Where.
+            view: The study.
+            lines: Its trials.
+            bright: The chosen ones.
+            shown: All that the table shows.
+            metric: Which metric; empty: the study's own.
+        """
+        if metric != self._metric:
+            self._metric = metric
+            self.forget()
         ledger = self._feed.ledger
         if ledger is None:
             return
         best = None if view.best is None else view.best.trial
         living = {run.number for run in self._feed.night.runs if run.study == view.id}
         chosen = {*bright, *living} | ({best} if best is not None else set())
-        rest = _spread([n for n in shown if n not in chosen], _MOST)
+        rest = [n for n in _spread(shown, _MOST) if n not in chosen]
         curves = [self._curve(ledger, view, lines[n], "dim") for n in rest if n in lines]
         for trial in sorted(chosen & lines.keys()):
             layer = "bright" if trial in bright or trial == best else "normal"
@@ -54,7 +69,7 @@ class StudyCurves:
                 style = "best" if trial == best else drawn.style
                 drawn = Curve(drawn.key, drawn.points, style, "bright", label)
             curves.append(drawn)
-        plot.x_label, plot.y_label = "step", view.spec.metric
+        plot.x_label, plot.y_label = "step", metric or view.spec.metric
         plot.show(curves, x_range=(0.0, float(view.spec.steps)))
 
     def _curve(self, ledger: Following, view: StudyView, line: TrialLine, layer: str) -> Curve:
@@ -62,7 +77,7 @@ class StudyCurves:
         key = (view.id, line.number)
         points = self._points.get(key)
         if points is None or line.lives:
-            points = tuple(sorted(ledger.curve(*key).items()))
+            points = tuple(sorted(ledger.curve(*key, self._metric or None).items()))
             self._points[key] = points
         match layer:
             case "dim":
@@ -74,17 +89,34 @@ class StudyCurves:
 
 
 def draw_trial(
-    plot: CurvePlot, ledger: Following, study: StudyView, trial: TrialView, best: TrialView | None
+    plot: CurvePlot,
+    ledger: Following,
+    study: StudyView,
+    trial: TrialView,
+    best: TrialView | None,
+    *,
+    metric: str = "",
 ) -> None:
-    """Draw a trial's curve bright, the best one's beside it, and where it was or would be cut."""
+    """Draw a trial's curve bright, the best one's beside it, and where it was or would be cut.
+
+    Args:
+        plot: Where.
+        ledger: Where curves are read.
+        study: The study.
+        trial: The trial.
+        best: The best one; None: there is none, or it is this one.
+        metric: Which metric; empty: the study's own, which cutoffs are of.
+    """
     curves = []
     if best is not None:
-        points = tuple(ledger.curve(best.study, best.number).items())
+        points = tuple(ledger.curve(best.study, best.number, metric or None).items())
         curves.append(Curve("best", tuple(sorted(points)), "dim", "normal", f"best {best.number}"))
-    own = tuple(sorted(trial.curve.items()))
+    curve = ledger.curve(trial.study, trial.number, metric) if metric else trial.curve
+    own = tuple(sorted(curve.items()))
     curves.append(Curve("this", own, "running", "bright", f"this {trial.number}"))
-    plot.x_label, plot.y_label = "step", study.spec.metric
-    plot.show(curves, marks=_cutoffs(trial), x_range=(0.0, float(study.spec.steps)))
+    plot.x_label, plot.y_label = "step", metric or study.spec.metric
+    cutoffs = () if metric else _cutoffs(trial)
+    plot.show(curves, marks=cutoffs, x_range=(0.0, float(study.spec.steps)))
 
 
 def _cutoffs(trial: TrialView) -> list[Mark]:

@@ -7,8 +7,10 @@ ledger's writer never waits for it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from smallhours import inbox, status
@@ -126,6 +128,9 @@ class Feed:
         self._status: Status | None = None
         self._status_seen: tuple[int, int] | None = None
         self._trouble = ""
+        #: What happened, in sentences, by the fact's identity; the facts are kept with them.
+        self._told: dict[int, tuple[f.Fact, Happening]] = {}
+        self._names: Mapping[int, str] = {}
         self._open()
         self.night = self._look()
 
@@ -168,7 +173,7 @@ class Feed:
         """Whether something may be new that neither the ledger nor the plans tell of."""
         if self.ledger is not None and self.ledger.behind:
             return True
-        return bool(self.night.requests) or any(self.home.inbox.glob("*.json"))
+        return bool(self.night.requests) or _lies_in(self.home.inbox)
 
     def _now(self) -> float:
         return self._clock.wall() if self.at is None else self.at
@@ -222,17 +227,27 @@ class Feed:
 
     def _happened(self, ledger: Following, names: Mapping[int, str]) -> tuple[Happening, ...]:
         since = self._since or 0.0
-        told = [
-            _told(at, fact, names)
+        before = self._told if names == self._names else {}
+        self._names = names
+        self._told = {
+            id(fact): before.get(id(fact)) or (fact, _told(at, fact, names))
             for at, fact in reversed(ledger.news)
             if at >= since and isinstance(fact, news.News)
-        ]
-        return tuple(told)
+        }
+        return tuple(happening for _, happening in self._told.values())
 
     def _requests(self, names: Mapping[int, str]) -> tuple[str, ...]:
-        if self.at is not None:
+        if self.at is not None or not _lies_in(self.home.inbox):
             return ()
         return tuple(news.asked(request, names) for request in inbox.lying(self.home))
+
+
+def _lies_in(directory: Path) -> bool:
+    """Say whether a request lies in the inbox."""
+    try:
+        return any(name.endswith(".json") for name in os.listdir(directory))  # noqa: PTH208 - quick
+    except OSError:
+        return False
 
 
 def _told(at: float, fact: news.News, names: Mapping[int, str]) -> Happening:

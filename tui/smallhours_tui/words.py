@@ -253,7 +253,7 @@ def device_figures(reading: DeviceReading) -> list[str]:
         said.append(f"reserve {size(reading.reserved_bytes)}")
     if reading.kind == "cpu" and reading.others_cores is not None and reading.cores is not None:
         if reading.others_cores >= 0.1:
-            said.append(f"others use {reading.others_cores:.1f} of {number(reading.cores)} cores")
+            said.append(f"others {reading.others_cores:.1f} of {number(reading.cores)} cores")
     elif foreign := [p for p in reading.processes or () if not p.ours]:
         said.append(f"{count(len(foreign), 'process', 'processes')} of others")
     return said

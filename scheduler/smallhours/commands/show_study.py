@@ -6,6 +6,7 @@ from typing import TextIO
 
 from smallhours import text
 from smallhours.commands import rechecks
+from smallhours.commands.note import print_notes
 from smallhours.core.reasons import tag
 from smallhours.core.trial import Role, TrialState
 from smallhours.explain import WORDS, in_brief, kind
@@ -121,6 +122,7 @@ def study(snapshot: Snapshot, study_id: int, *, as_json: bool, out: TextIO) -> N
                 page.line(f"{len(view.reasons[reason]):>6}  ", ended, indent=2)
     _print_trials(page, snapshot, view)
     _print_open(page, snapshot, view)
+    print_notes(page, snapshot.notes(study_id), view.name)
 
 
 def _line(study: StudyView, effort: Effort) -> tuple[Piece, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from smallhours import text
+from smallhours.commands.note import print_notes
 from smallhours.commands.show_study import waiting_words
 from smallhours.core.reasons import tag
 from smallhours.core.spec import Goal
@@ -39,6 +40,7 @@ def trial(snapshot: Snapshot, study_id: int, number_: int, *, as_json: bool, out
     _print_memory(page, view, plates)
     _print_curve(page, view, study)
     _print_checkpoints(page, view)
+    print_notes(page, snapshot.notes(study_id, number_))
     page.line()
     page.line(Toned(f"`smallhours why {view.name}` says more, `log` what it wrote.", "dim"))
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from smallhours import text
+from smallhours.commands.note import print_notes
 from smallhours.commands.plans import Plans
 from smallhours.commands.show_study import waiting_words
 from smallhours.core import regions
@@ -55,6 +56,7 @@ def why(
         if item.block:
             page.line(Toned(item.label, "dim"), indent=2)
             page.block(item.block)
+    print_notes(page, snapshot.notes(study_id, number_))
 
 
 def _planned(home: Home, snapshot: Snapshot, trial: TrialView) -> list[str]:

@@ -171,6 +171,17 @@ class ArchiveRequested(Request):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoteRequested(Request):
+    """Somebody writes a line about a study, or one of its trials."""
+
+    by: str
+    study: int
+    #: None: it is about the study.
+    trial: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseRequested(Request):
     """Halted and paused studies may go on (`resume`), and trials that wait as known mistakes.
 
@@ -394,7 +405,7 @@ Event: TypeAlias = (
     EngineStarted | SettingsRead | CheckpointsFound | DevicesSeen | BackendReady | BackendClosed
     | BackendLost | StudySubmitted | ReleaseRequested | PauseRequested | MoveRequested
     | YieldRequested | DeadlineRequested | ArchiveRequested | CancelRequested
-    | ContinueRequested | RequestRefused | ShutdownRequested
+    | ContinueRequested | NoteRequested | RequestRefused | ShutdownRequested
     | Suggested | SuggestFailed | ProcessStarted | StateRestored | ReportArrived
     | CheckpointWritten | FootprintMeasured | StopNoticed | ProcessExited | Tick
 )  # fmt: skip

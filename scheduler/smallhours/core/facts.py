@@ -142,6 +142,16 @@ class StudyRemoved(_Fact, frozen=True, kw_only=True, tag="study_removed"):
     by: str
 
 
+class StudyNoted(_Fact, frozen=True, kw_only=True, tag="study_noted"):
+    """Somebody wrote a line about the study, or one of its trials; it decides nothing."""
+
+    study: int
+    #: None: it is about the study.
+    trial: int | None
+    text: str
+    by: str
+
+
 class Yielded(_Fact, frozen=True, kw_only=True, tag="yielded"):
     """The machine was given back for a while: everything is paused, nothing starts."""
 
@@ -368,7 +378,8 @@ class RequestAnswered(_Fact, frozen=True, kw_only=True, tag="request_answered"):
 Fact: TypeAlias = (
     SessionStarted | SessionEnded | StudyAdded | StudyAmended | StudyRetired | StudyEnded
     | StudyHalted | StudyPaused | StudyReleased | StudyMoved | StudyArchived | StudyRemoved
-    | Yielded | YieldEnded | DeadlineSet | SearchEnded | TrialCreated | TrialHeld | TrialReleased
+    | StudyNoted | Yielded | YieldEnded | DeadlineSet | SearchEnded | TrialCreated
+    | TrialHeld | TrialReleased
     | AttemptStarted | AttemptRunning | Restored | Reported | CheckpointSaved | CheckpointRemoved
     | Intended | AttemptEnded | TrialContinued | RecheckDrawn | LoadLearned | CapLearned
     | RequestAnswered

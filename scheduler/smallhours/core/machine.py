@@ -95,6 +95,8 @@ class Machine:
                 self._wishes.deadline(event)
             case e.ArchiveRequested():
                 self._wishes.archive(event)
+            case e.NoteRequested():
+                self._wishes.note(event)
             case e.RequestRefused():
                 self._desk.answer(event, event.verb, ok=False, text=event.text)
             case e.ShutdownRequested():

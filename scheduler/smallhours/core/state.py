@@ -97,6 +97,8 @@ class State:
                 study.rechecks.clear()
             case f.StudyRemoved():
                 self._removed(self.studies[fact.study])
+            case f.StudyNoted():
+                pass  # for people
             case f.Yielded():
                 self.yielded = fact
             case f.YieldEnded():

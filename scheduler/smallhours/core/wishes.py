@@ -1,4 +1,4 @@
-"""What people ask of the queue: pause, move, yield, a deadline, putting studies away."""
+"""What people ask of the queue: pause, move, yield, a deadline, putting studies away, notes."""
 
 from __future__ import annotations
 
@@ -125,6 +125,20 @@ class Wishes:
         self._desk.out.append(a.RemoveFiles(study=study.id, checkpoints_only=not event.remove))
         text = f"{'removed' if event.remove else 'archived'} {label}"
         self._desk.answer(event, "archive", ok=True, text=text)
+
+    def note(self, event: e.NoteRequested) -> None:
+        """Keep a line that somebody wrote."""
+        study = self._desk.state.studies.get(event.study)
+        if study is None or study.removed:
+            self._desk.answer(event, "note", ok=False, text="there is no such study")
+            return
+        if event.trial is not None and study.loaded and event.trial not in study.trials:
+            self._desk.answer(event, "note", ok=False, text="there is no such trial")
+            return
+        fact = f.StudyNoted(study=study.id, trial=event.trial, text=event.text, by=event.by)
+        self._desk.record(fact, event.at)
+        name = study.label if event.trial is None else study.name_of(event.trial)
+        self._desk.answer(event, "note", ok=True, text=f"noted of {name}")
 
 
 def _standing(study: Study) -> str:

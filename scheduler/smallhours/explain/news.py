@@ -16,7 +16,7 @@ News: TypeAlias = (
     f.SessionStarted | f.SessionEnded | f.StudyAdded | f.StudyAmended | f.StudyRetired
     | f.StudyEnded | f.StudyHalted | f.StudyPaused | f.StudyReleased | f.StudyMoved
     | f.StudyArchived | f.StudyRemoved | f.SearchEnded | f.TrialHeld | f.Yielded | f.YieldEnded
-    | f.DeadlineSet | f.AttemptEnded | f.TrialContinued
+    | f.DeadlineSet | f.AttemptEnded | f.TrialContinued | f.StudyNoted
 )  # fmt: skip
 _OUTCOMES = {
     "done": "is done",
@@ -64,6 +64,9 @@ def sentence(fact: News, names: Mapping[int, str], at: float) -> str:
         case f.AttemptEnded():
             name = f"{names[fact.study]}/{fact.trial}"
             return f"{name} {in_brief(fact.reason)}{_THEN[fact.then]}"
+        case f.StudyNoted(trial=trial):
+            name = names[fact.study] + (f"/{trial}" if trial is not None else "")
+            return f"{name} has a note of {clean(fact.by, 60)}: {clean(fact.text, 200)}"
         case _:
             return f"{names[fact.study]} {_of_study(fact)}"
 

@@ -14,10 +14,12 @@ from smallhours import nameplates
 from smallhours.clock import Clock, SystemClock
 from smallhours.core import facts as f
 from smallhours.core.reasons import Failure
+from smallhours.core.spec import StoredNumber
 from smallhours.core.trial import Role
 from smallhours.nameplates import Nameplate
 from smallhours.paths import Home
 from smallhours.processes import owner, supervisor_lives
+from smallhours.snapshot import notes as _notes
 from smallhours.snapshot import now as _now
 from smallhours.snapshot import packing as _packing
 from smallhours.snapshot import studies as _studies
@@ -25,6 +27,7 @@ from smallhours.snapshot import trials as _trials
 from smallhours.snapshot.mistakes import Mistake
 from smallhours.snapshot.mistakes import mistakes as _mistakes
 from smallhours.snapshot.names import Target, resolve
+from smallhours.snapshot.notes import Note
 from smallhours.snapshot.source import Source
 from smallhours.snapshot.views import (
     AttemptView,
@@ -50,12 +53,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttemptView", "CheckpointView", "Continuation", "Effort", "EngineView", "FailureGroup",
-    "Mistake", "PackingView", "Place", "Rivals", "RunView", "Snapshot", "Spread", "Standing",
-    "StudyView", "Target", "TrialRow", "TrialView", "Waiting",
+    "Mistake", "Note", "PackingView", "Place", "Rivals", "RunView", "Snapshot", "Spread",
+    "Standing", "StudyView", "Target", "TrialRow", "TrialView", "Waiting",
 ]  # fmt: skip
 
 _CREATED = msgspec.json.Decoder(f.TrialCreated)
 _ENDED = msgspec.json.Decoder(f.AttemptEnded)
+_METRICS = msgspec.json.Decoder(dict[str, StoredNumber])
 #: Completed trials that one is compared with, at most; the latest of them.
 _RIVALS_AT_MOST = 200
 
@@ -166,6 +170,35 @@ class Snapshot:
             engine_restarts=self._engine.restarting,
             now=self._clock.wall(),
         )
+
+    def added(self, study: int) -> f.StudyAdded:
+        """Return how a study was added, with its code; its spec may have changed since."""
+        rows = self._source.rows(
+            "SELECT body FROM event WHERE kind = 'study_added' AND study = ?", study
+        )
+        fact = self._source.fact(rows[0][0])
+        assert isinstance(fact, f.StudyAdded)
+        return fact
+
+    def metrics(self, study: int, trial: int) -> list[str]:
+        """Return the names of what a trial reported last; none: it reported nothing yet."""
+        rows = self._source.rows(
+            "SELECT metrics FROM report WHERE study = ? AND trial = ? AND seq <= ?"
+            " ORDER BY step DESC LIMIT 1",
+            study,
+            trial,
+            self._source.upto,
+        )
+        return [*_METRICS.decode(rows[0][0])] if rows else []
+
+    def notes(self, study: int, trial: int | None = None) -> list[Note]:
+        """Return what people wrote about a study and its trials, or about one trial; oldest first.
+
+        Args:
+            study: The study.
+            trial: Number of the trial; None: all that was written.
+        """
+        return _notes.notes(self._source, study, trial)
 
     def rows(self, study: int) -> list[TrialRow]:
         """Return every trial of a study on a line of its own, by number."""
@@ -293,8 +326,12 @@ class Snapshot:
             session=started[1].session if started else None,
             started_at=started[0] if started else None,
             ended=None if alive else ended,
-            restarting=died and supervisor_lives(self._home),
+            restarting=died and self._supervisor_lives(),
         )
+
+    def _supervisor_lives(self) -> bool:
+        """Say whether a supervisor will start another engine in place of one that died."""
+        return supervisor_lives(self._home)
 
 
 def _row(

@@ -26,6 +26,7 @@ from smallhours.snapshot.lines import TrialLine, TrialTable
 from smallhours.snapshot.moments import sequence_at
 from smallhours.snapshot.runs import Runs
 from smallhours.snapshot.source import Source
+from smallhours.snapshot.timeline import REACH_S, Timeline
 
 #: What happened last is kept up to this many.
 NEWS_KEPT: Final = 200
@@ -33,6 +34,8 @@ NEWS_KEPT: Final = 200
 _CURVES_KEPT = 512
 #: Tables of trials that are kept up: that of the study looked at, and of the one before.
 _TABLES_KEPT = 2
+#: Seconds between two looks whether a supervisor lives, where the engine died.
+_SUPERVISED_S: Final = 5.0
 #: A study is summed up anew at most for this share of the time.
 _SHARE = 0.01
 
@@ -59,7 +62,7 @@ _HEAD_FACTS = (
 )  # fmt: skip
 _NEWS = _HEAD_FACTS | (
     f.SessionStarted | f.SessionEnded | f.Yielded | f.YieldEnded | f.DeadlineSet | f.AttemptEnded
-    | f.TrialHeld
+    | f.TrialHeld | f.StudyNoted
 )  # fmt: skip
 _METRICS = msgspec.json.Decoder(dict[str, StoredNumber])
 
@@ -116,6 +119,8 @@ class Following(Snapshot):
         #: None: the present.
         self.at = at
         self._file = _file(home)
+        #: When it was looked for a supervisor last (monotonic seconds), and whether there was one.
+        self._supervised = (-_SUPERVISED_S, False)
         super().__init__(home, clock if at is None else _Stopped(at))
         self._version = self._data_version()
         self._tables: dict[int, TrialTable] = {}
@@ -124,6 +129,7 @@ class Following(Snapshot):
         #: Studies of which more is known than their sums have.
         self._outdated: set[int] = set()
         self._runs = Runs(self.running() if self._engine.running else [])
+        self._timeline: Timeline | None = None
         self._news = deque(_now.latest(self._source, NEWS_KEPT), maxlen=NEWS_KEPT)
 
     @property
@@ -203,13 +209,27 @@ class Following(Snapshot):
             del self._tables[next(iter(self._tables))]
         return table.lines
 
+    def timeline(self, since: float | None = None) -> Timeline:
+        """Return what ran where and when; it is kept up by `follow`.
+
+        Args:
+            since: Wall time (Unix seconds) that it reaches back to; None: a day. The first call
+                says so.
+        """
+        if self._timeline is None:
+            begin = self._clock.wall() - REACH_S if since is None else since
+            self._timeline = Timeline.read(self._source, begin, self.runs())
+        return self._timeline
+
     def reason(self, line: TrialLine) -> Reason | None:
         """Return why the latest attempt of a trial that ended did so; None: none has."""
-        if not line.end_seq:
-            return None
-        fact = self._source.fact(self._source.rows(_studies.BODY, line.end_seq)[0][0])
+        return self.end(line.end_seq).reason if line.end_seq else None
+
+    def end(self, seq: int) -> f.AttemptEnded:
+        """Return the end of an attempt, by where the ledger has it."""
+        fact = self._source.fact(self._source.rows(_studies.BODY, seq)[0][0])
         assert isinstance(fact, f.AttemptEnded)
-        return fact.reason
+        return fact
 
     def curve(self, study: int, trial: int, metric: str | None = None) -> Mapping[int, float]:
         """Return a metric by step; later attempts supersede earlier ones. Kept up by `follow`.
@@ -253,6 +273,8 @@ class Following(Snapshot):
             if table is not None:
                 table.take(fact, seq, at)
             self._runs.take(fact, at, self._heads[study])
+            if self._timeline is not None:
+                self._timeline.take(fact, seq, at)
         if heads_changed:
             self._heads = _studies.heads(self._source)
         self._outdated |= studies
@@ -283,6 +305,13 @@ class Following(Snapshot):
         if self.at is None:
             return super()._read_engine()
         return _engine_then(self._source)
+
+    def _supervisor_lives(self) -> bool:
+        """Look at all processes (4 ms) now and then only, not at each look."""
+        now = time.monotonic()
+        if now - self._supervised[0] >= _SUPERVISED_S:
+            self._supervised = now, super()._supervisor_lives()
+        return self._supervised[1]
 
     def _data_version(self) -> int:
         return int(self._source.rows("PRAGMA data_version")[0][0])

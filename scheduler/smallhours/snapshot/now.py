@@ -20,7 +20,7 @@ _LATEST = (
     "SELECT at, body FROM event WHERE +kind IN ('session_started', 'session_ended',"
     " 'study_added', 'study_amended', 'study_retired', 'study_ended', 'study_halted',"
     " 'study_paused', 'study_released', 'study_moved', 'study_archived', 'study_removed',"
-    " 'search_ended', 'trial_held', 'trial_continued',"
+    " 'search_ended', 'trial_held', 'trial_continued', 'study_noted',"
     " 'yielded', 'yield_ended', 'deadline_set', 'attempt_ended') AND seq <= ?"
     " ORDER BY seq DESC LIMIT ?"
 )

@@ -20,7 +20,7 @@ _OVER = frozenset(
     {"completed", "rung_cut", "rule_cut", "diverged", "budget", "refused", "exception", "cancelled"}
 )
 #: Reasons whose unrun steps count as saved.
-_SAVING = ("rung_cut", "rule_cut")
+SAVING = ("rung_cut", "rule_cut")
 _HEADS = (
     "SELECT at, body FROM event WHERE kind IN ('study_added', 'study_amended', 'study_retired',"
     " 'study_ended', 'study_halted', 'study_paused', 'study_released', 'study_moved',"
@@ -236,7 +236,7 @@ def effort(source: Source, study: StudyView, now: float) -> Effort:
         reached[trial] = max(reached.get(trial, 0), end.last_step)
     saved = sum(
         max(0, study.spec.steps - reached[trial])
-        for reason in _SAVING
+        for reason in SAVING
         for trial in study.reasons.get(reason, ())
     )
     for trial in study.open:

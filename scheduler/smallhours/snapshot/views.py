@@ -248,6 +248,13 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
     #: Checkpoints that were passed over: path and what was wrong.
     rejected: tuple[tuple[str, str], ...]
 
+    @property
+    def predicted(self) -> f.Prediction | None:
+        """What it was predicted to take of its device's memory; None: nobody knew."""
+        if self.expected_bytes is None or self.promised_bytes is None:
+            return None
+        return f.Prediction(self.expected_bytes, self.promised_bytes)
+
 
 class Continuation(msgspec.Struct, frozen=True, kw_only=True):
     """A stopped trial was taken up again."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from smallhours_tui.screens.base import Look
+from smallhours_tui.screens.lanes import LanesScreen
 from smallhours_tui.screens.night import NightScreen
 from smallhours_tui.screens.study import StudyScreen
+from smallhours_tui.screens.why import WhyScreen
 
 
 class Place(NamedTuple):
@@ -23,4 +25,6 @@ class Place(NamedTuple):
 PLACES: Final = (
     Place("1", "night", "Night", NightScreen),
     Place("2", "study", "Study", StudyScreen),
+    Place("3", "lanes", "Lanes", LanesScreen),
+    Place("4", "why", "Why", WhyScreen),
 )

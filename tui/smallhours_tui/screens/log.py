@@ -38,6 +38,7 @@ class LogScreen(Look):
         """A line that says whose it is, and the lines."""
         self._head = Lines(cut="~" if self.signs.ascii else "…", id="head")
         self._table = LineTable(ascii=self.signs.ascii, id="log", cards_below=0)
+        self._table.opens = False
         yield self._head
         yield self._table
 

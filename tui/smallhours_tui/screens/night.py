@@ -16,7 +16,7 @@ from smallhours.text import clock, number
 from smallhours_tui import marks, words
 from smallhours_tui.feed import Happening, Night, Update
 from smallhours_tui.messages import StudyWanted, TrialWanted
-from smallhours_tui.screens.base import Look
+from smallhours_tui.screens.steered import Steered, Subject
 from smallhours_tui.widgets.bars import bar
 from smallhours_tui.widgets.cells import Cell, width_of
 from smallhours_tui.widgets.prose import Lines
@@ -40,7 +40,7 @@ class Slot(NamedTuple):
     number: int
 
 
-class NightScreen(Look):
+class NightScreen(Steered):
     """The first screen."""
 
     TAB: ClassVar[str] = "night"
@@ -58,6 +58,7 @@ class NightScreen(Look):
         super().__init__()
         self._views: dict[Hashable, StudyView] = {}
         self._slots: dict[Hashable, RunView | None] = {}
+        self._told: Sequence[Happening] = ()
 
     def body(self) -> Iterator[Widget]:
         """Queue, devices and slots; what happened last below them, or at their side."""
@@ -88,7 +89,7 @@ class NightScreen(Look):
         self._show_queue(night)
         self._show_devices(night)
         self._show_slots(night)
-        self._show_happened(night, anew=update is None or update.any)
+        self._show_happened(night, anew=update is None)
 
     def on_line_table_opened(self, message: LineTable.Opened) -> None:
         """Open the study or the trial of a row."""
@@ -109,6 +110,17 @@ class NightScreen(Look):
         """Say more about the study under the cursor."""
         if message.table is self._queue:
             self._show_note(self.feed.night)
+
+    @property
+    def subject(self) -> Subject:
+        """What is under the cursor of the table that keys go to."""
+        if self._places.has_focus:
+            run = self._slots.get(self._places.cursor_key)
+            return Subject(None) if run is None else Subject(run.study, run.number)
+        key = self._happened.cursor_key
+        if self._happened.has_focus and isinstance(key, Happening):
+            return Subject(key.study, key.trial)
+        return Subject(self.study)
 
     @property
     def study(self) -> int | None:
@@ -160,7 +172,7 @@ class NightScreen(Look):
 
     def _show_devices(self, night: Night) -> None:
         readings = night.plans.devices if night.plans else ()
-        width = 12 if self.app.size.width < 100 else 24
+        width = 8 if self.app.size.width < 100 else 24
         self._devices.show([self._device(reading, width) for reading in readings])
 
     def _device(self, reading: DeviceReading, width: int) -> list[Cell]:
@@ -175,8 +187,13 @@ class NightScreen(Look):
             drawn = bar(share, width, self.signs.ascii)
             full = "stopped" if share > 0.9 and what == "mem" else "running"
             line += [(f"{what} ", "dim"), (drawn, full), (f" {said:>{wide}}  ", "")]
-        figures = words.joined(words.device_figures(reading), self.signs)
-        line.append((self.say(figures), "failed" if reading.too_hot else "dim"))
+        figures = words.device_figures(reading)
+        # What does not fit is left out whole, the last first.
+        room = self.app.size.width - sum(width_of(said) for said, _ in line)
+        while figures and width_of(words.joined(figures, self.signs)) > room:
+            figures.pop()
+        said = self.say(words.joined(figures, self.signs))
+        line.append((said, "failed" if reading.too_hot else "dim"))
         return line
 
     def _show_slots(self, night: Night) -> None:
@@ -193,7 +210,8 @@ class NightScreen(Look):
 
     def _show_happened(self, night: Night, *, anew: bool) -> None:
         self._happened.set_columns(_HAPPENED_COLUMNS)
-        if anew:
+        if anew or night.happened != self._told:
+            self._told = night.happened
             self._happened.set_source(night.happened, self._line)
         if not night.happened:
             self._happened.set_empty(([("nothing has happened yet", "dim")],))

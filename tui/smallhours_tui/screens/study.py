@@ -1,34 +1,30 @@
-"""A study: its trials as a table that sorts, filters and folds, their curves, what matters."""
+"""A study: its trials as a table that sorts, filters and folds, with curves at their side."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
+import msgspec
 from textual import on
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input
 
 from smallhours.snapshot import StudyView
 from smallhours.snapshot.following import Changed
-from smallhours.snapshot.influence import LEAST_TRIALS, Influence, influences
 from smallhours.snapshot.lines import TrialLine
-from smallhours.text import percent, value
-from smallhours_tui import marks, order, words
-from smallhours_tui.curves import StudyCurves
+from smallhours_tui import order
 from smallhours_tui.feed import Night, Update
 from smallhours_tui.messages import TrialWanted
-from smallhours_tui.order import Order
-from smallhours_tui.screens.base import Look
-from smallhours_tui.screens.sorting import Sorting
+from smallhours_tui.screens.arranging import Arranging
+from smallhours_tui.screens.steered import Subject
+from smallhours_tui.screens.study_head import head_lines
 from smallhours_tui.screens.study_rows import StudyRows
-from smallhours_tui.widgets.bars import bar
-from smallhours_tui.widgets.cells import Cell
-from smallhours_tui.widgets.plot import CurvePlot
+from smallhours_tui.screens.study_side import StudySide
 from smallhours_tui.widgets.prose import Lines
 from smallhours_tui.widgets.table import LineTable
 
@@ -36,12 +32,14 @@ from smallhours_tui.widgets.table import LineTable
 _READING_S: Final = 8.0
 #: The curve of the row under the cursor is drawn once the cursor has rested for so long.
 _REST_S: Final = 0.2
-#: What matters is worked out again at most this often.
-_INFLUENCE_S: Final = 30.0
+#: Parameters that the head names, where there is no room for the panel.
+_MATTER: Final = 2
+#: Seconds for which the screen is left alone while nothing is reported.
+_STILL_S: Final = 5.0
 _NO_STUDY: Final = "There is no study yet: `smallhours add STUDY.py` adds one."
 
 
-class StudyScreen(Look):
+class StudyScreen(Arranging):
     """The second screen."""
 
     TAB: ClassVar[str] = "study"
@@ -53,79 +51,113 @@ class StudyScreen(Look):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "Filter", key_display="/", id="study.filter"),
-        Binding("s", "sort", "Sort", id="study.sort"),
-        Binding("f", "fold", "Fold stopped", id="study.fold"),
         Binding("full_stop", "settle", "Sort anew", key_display=".", show=False, id="study.settle"),
         Binding("left_square_bracket", "other(-1)", "Study before", key_display="[", show=False,
                 id="study.previous"),
         Binding("right_square_bracket", "other(1)", "Next study", key_display="]", show=False,
                 id="study.next"),
+        Binding("plus", "zoom(1)", "More room for curves", key_display="+", show=False,
+                id="study.zoom_in"),
+        Binding("minus", "zoom(-1)", "Less room for curves", key_display="-", show=False,
+                id="study.zoom_out"),
         Binding("L", "log_axis", "Log axis", show=False, id="study.log_axis"),
+        Binding("e", "smooth", "Smooth", show=False, id="study.smooth"),
     ]  # fmt: skip
 
     def __init__(self) -> None:
         super().__init__()
         #: The study shown; None: none yet.
         self.study: int | None = None
-        self._order = Order()
         self._lines: Mapping[int, TrialLine] = {}
         self._new: set[int] = set()
         self._rows: StudyRows | None = None
         self._resting: Timer | None = None
-        self._influences: list[Influence] = []
-        self._influenced = (0, -_INFLUENCE_S)
+        #: Wall time at which it was shown last.
+        self._shown_at = 0.0
+        #: Room for the curves: less than 0 none, 1 more than usual, 2 all.
+        self._zoom = 0
 
     def body(self) -> Iterator[Widget]:
         """Head, table, curves at its side, more about the row under the cursor."""
-        self._curves = StudyCurves(self.feed)
         cut = "~" if self.signs.ascii else "…"
         self._head = Lines(cut=cut, id="head")
         self._table = LineTable(ascii=self.signs.ascii, id="trials")
-        self._plot = CurvePlot(ascii=self.signs.ascii, id="curves")
-        self._matters = Lines(cut=cut, id="matters")
+        self._side = StudySide(self.feed, self.signs)
         self._note = Lines(cut=cut, id="note")
         self._input = Input(placeholder="filter: lr<0.01 state:failed !word", id="filter")
         yield self._head
-        yield Horizontal(self._table, Vertical(self._plot, self._matters, id="side"), id="study")
+        yield Horizontal(self._table, self._side, id="study")
         yield self._note
         yield self._input
 
     def on_mount(self) -> None:
-        """Show the table first."""
-        self._input.display = False
+        """Show the table first, with the filter of the last time."""
+        self._recall()
         self._table.focus()
+
+    @property
+    def subject(self) -> Subject:
+        """The trial under the cursor."""
+        key = self._table.cursor_key
+        return Subject(self.study, key if isinstance(key, int) else None)
+
+    @property
+    def chosen(self) -> Sequence[int]:
+        """The trials that are marked, else the one under the cursor."""
+        marked = [key for key in self._table.keys if key in self._table.marked]
+        return [key for key in marked if isinstance(key, int)] or super().chosen
+
+    def row_text(self) -> str:
+        """Return the row under the cursor as text."""
+        key = self._table.cursor_key
+        if key is None or self._rows is None:
+            return ""
+        return "  ".join(text for text, _ in self._rows.row(key) if text)
 
     @property
     def shown(self) -> Sequence[int]:
         """The trials in the order they are shown in."""
-        return [key for key in self._table.keys if isinstance(key, int)]
+        return cast("Sequence[int]", self._table.keys)
 
     def look_at(self, study: int) -> None:
         """Show another study; `show` does it, once the screen is there."""
         if study != self.study:
-            self.study, self._order, self._new = study, Order(), set()
-            self._influenced = (0, -_INFLUENCE_S)
+            self.study, self._new = study, set()
             if self.is_mounted:
-                self._input.value = ""
-                self._input.display = False
+                self._side.begin()
                 self._table.marked.clear()
+                self._recall()
+
+    def _recall(self) -> None:
+        """Arrange the study as it was the last time."""
+        view = self.view_in(self.feed.night)
+        if view is None:
+            self._input.display = False
+            return
+        self.arrangement = self.dashboard.remembered.of(view.name)
+        with self._input.prevent(Input.Changed):
+            self._input.value = self.arrangement.filter
+        self._input.display = bool(self.arrangement.filter)
 
     def show(self, night: Night, update: Update | None) -> None:
         """Show it."""
-        view = self._view(night)
+        view = self.view_in(night)
         if view is None:
             self._head.show([[(f" {_NO_STUDY}", "dim")]])
             self._table.set_source((), lambda _: ())
             return
         if update is None:
-            self._curves.forget()
+            self._side.forget()
         changed = None if update is None else update.changed.trials.get(view.id, frozenset())
         facts = update is not None and view.id in update.changed.studies
+        still = update is not None and not (changed or facts or update.changed.engine)
+        if still and 0 <= night.now - self._shown_at < _STILL_S:
+            return  # but for clocks that go on nothing is new
+        self._shown_at = night.now
         self._take(view, changed, facts=facts)
         self._show_head(night, view)
         self._show_note()
-        side = self.query_one("#side")
-        side.display = self.wide
+        self._share_room()
         # The rows come first: what is worked out from all trials may take a moment.
         self.call_after_refresh(self._show_rest, None if update is None else update.changed)
 
@@ -140,7 +172,7 @@ class StudyScreen(Look):
     def filter_as_typed(self, message: Input.Changed) -> None:
         """Filter while one types."""
         if self.study is not None:
-            self._arrange(self._order._replace(filter=message.value))
+            self._arrange(filter=message.value)
 
     @on(Input.Submitted, "#filter")
     def filter_typed(self) -> None:
@@ -157,24 +189,34 @@ class StudyScreen(Look):
         else:
             super().action_back()
 
-    def action_sort(self) -> None:
-        """Offer what can be sorted by."""
-        names = {order.of_param(name): self.say(name) for name in self._params()}
-        choices = {**order.SORTS, **names}
-        self.app.push_screen(Sorting(choices, self._order.sort), self._sort_by)
+    def rearrange(self, **changes: Any) -> None:
+        """Show the trials as it is wanted now."""
+        self._arrange(**changes)
+        if "metric" in changes:
+            self._draw_curves()
 
-    def on_line_table_sort_requested(self, message: LineTable.SortRequested) -> None:
-        """Sort by the column whose title was clicked."""
-        column = {"mark": "state", "trial": "number"}.get(message.column, message.column)
-        self._sort_by(column)
+    def action_zoom(self, steps: int) -> None:
+        """Give the curves more room, or less."""
+        self._zoom = max(-1, min(2, self._zoom + steps))
+        if self._zoom == 1 and not self.wide:
+            self._zoom += steps  # there is no room for both
+        self.show_anew()
 
-    def action_fold(self) -> None:
-        """Hide what a rule stopped, or show it again."""
-        self._arrange(self._order._replace(folded=not self._order.folded))
+    def _share_room(self) -> None:
+        """Give table and curves their room."""
+        self._side.display = self._sees_curves
+        self._table.display = self._zoom < 2
+        self._side.set_class(self._zoom == 1, "-more")
+        if self._table.display and self.focused is None:
+            self._table.focus()
+
+    @property
+    def _sees_curves(self) -> bool:
+        return self._zoom == 2 or (self._zoom >= 0 and self.wide)
 
     def action_settle(self) -> None:
         """Bring the rows into order now."""
-        self._arrange(self._order)
+        self._arrange()
 
     def action_other(self, steps: int) -> None:
         """Go to the next study of the queue, or the one before."""
@@ -185,7 +227,11 @@ class StudyScreen(Look):
 
     def action_log_axis(self) -> None:
         """Draw the metric on a logarithmic axis, or on a plain one."""
-        self._plot.log_y = not self._plot.log_y
+        self._side.turn_log()
+
+    def action_smooth(self) -> None:
+        """Smooth the curves, or draw them as they are."""
+        self._side.turn_smooth()
 
     def on_line_table_opened(self, message: LineTable.Opened) -> None:
         """Open the trial."""
@@ -193,11 +239,18 @@ class StudyScreen(Look):
             self.post_message(TrialWanted(self.study, message.key))
 
     def on_line_table_moved(self) -> None:
-        """Say more about the row, and draw its curve bright once the cursor rests."""
-        self._show_note()
-        if self._resting is not None:
+        """Say more about the row, while a key is held down once it rests; then its curve, too."""
+        if self._resting is None:
+            self._show_note()
+        else:
             self._resting.stop()
-        self._resting = self.set_timer(_REST_S, self._draw_curves)
+        self._resting = self.set_timer(_REST_S, self._rest)
+
+    def _rest(self) -> None:
+        """Catch up with the cursor."""
+        self._resting = None
+        self._show_note()
+        self._draw_curves()
 
     def on_line_table_marks_changed(self) -> None:
         """Draw the curves of marked trials bright."""
@@ -205,7 +258,7 @@ class StudyScreen(Look):
 
     # -- the parts
 
-    def _view(self, night: Night) -> StudyView | None:
+    def view_in(self, night: Night) -> StudyView | None:
         """Return the study to show: the one wanted, else the first of the queue."""
         if self.study is None and night.studies:
             self.study = night.studies[0].id
@@ -227,44 +280,44 @@ class StudyScreen(Look):
         assert self.feed.ledger is not None
         self._lines = self.feed.ledger.trials(view.id)
         if changed is None:
-            self._arrange(self._order)
+            self._arrange()
             return
         if not changed:
             self._table.changed(self._living())
             return
         reading = time.monotonic() - self.dashboard.touched_at < _READING_S
-        known = set(self._table.keys)
-        self._new |= {trial for trial in changed if trial not in known}
-        by_reports = self._order.sort == "step" or bool(self._order.filter)
+        self._new |= {trial for trial in changed if not self._table.holds(trial)}
+        by_reports = self.arrangement.sort == "step" or bool(self.arrangement.filter)
         if reading or not (self._new or facts or by_reports):
             self._table.changed([*changed, *self._living()])
         else:
-            self._arrange(self._order)
+            self._arrange()
 
     def _living(self) -> list[int]:
         return [run.number for run in self.feed.night.runs if run.study == self.study]
 
-    def _sort_by(self, key: str | None) -> None:
-        if key is None:
-            return
-        turn = key == self._order.sort and not self._order.reverse
-        self._arrange(self._order._replace(sort=key, reverse=turn))
-
-    def _arrange(self, wanted: Order) -> None:
-        """Bring the rows into order."""
-        self._order, self._new = wanted, set()
-        view = self._view(self.feed.night)
+    def _arrange(self, **changes: Any) -> None:
+        """Bring the rows into order, after changes of what is wanted."""
+        self._new = set()
+        view = self.view_in(self.feed.night)
         if view is None:
             return
+        wanted = self.arrangement = msgspec.structs.replace(self.arrangement, **changes)
+        if changes:
+            self.dashboard.remembered.take(view.name, wanted)
         running = self.feed.night.running
-        numbers = order.arranged(self._lines.values(), wanted, view.spec.goal, engine_runs=running)
+        numbers = order.arranged(
+            self._lines.values(), wanted.order, view.spec.goal, engine_runs=running
+        )
         column = {"state": "mark", "number": "trial"}.get(wanted.sort, wanted.sort)
         # The table's own width is not known before it is laid out; a scrollbar and a gutter go off.
-        room = self.app.size.width * (3 if self.wide else 5) // 5 - 2
+        room = self.app.size.width * (3 if self._sees_curves else 5) // 5 - 2
         best = view.best.trial if view.best else None
         rows = StudyRows(self.feed, self.signs, self._lines, best)
         self._rows = rows
-        self._table.set_columns(rows.fit(self._params(), room), (column, wanted.reverse))
+        self._table.set_columns(
+            rows.fit(self.params(), room, wanted.hidden), (column, wanted.reverse)
+        )
         self._table.set_cards(2, rows.card)
         self._table.set_source(numbers, rows.row)
         nothing = (
@@ -273,76 +326,45 @@ class StudyScreen(Look):
         self._table.set_empty(([(nothing, "dim")],))
         self._show_head(self.feed.night, view)
 
-    def _params(self) -> list[str]:
+    def params(self) -> list[str]:
         """Return the parameters, those that matter most first."""
-        view = self._view(self.feed.night)
+        view = self.view_in(self.feed.night)
         space = () if view is None else view.spec.space or ()
         names = [dimension.name for dimension in space]
         if not names:
             some = next(iter(self._lines.values()), None)
             names = [] if some is None else [*some.params]
-        rank = {item.parameter: i for i, item in enumerate(self._influences)}
+        rank = {item.parameter: i for i, item in enumerate(self._side.influences)}
         return sorted(names, key=lambda name: rank.get(name, len(rank)))
 
     def _show_head(self, night: Night, view: StudyView) -> None:
-        spec, signs = view.spec, self.signs
-        first = [view.name, words.goal(view), words.setting(view), f"{spec.steps} steps"]
-        second: list[Cell] = [(" ", ""), *words.tally_line(words.study_tally(view), signs)]
-        second.append((f"{view.ended} of {spec.trials}", ""))
-        ends, style = words.ends(night, view)
-        second += [(f" {signs.dot} ", "dim"), (self.say(ends), style)] if ends else []
-        third = [self._arranged(), self._best(view)]
-        third += [] if self.wide else [self._what_matters(2)]
-        self._head.show(
-            [
-                [(f" {self.say(words.joined(first, signs))}", "title")],
-                second,
-                [(f" {self.say(words.joined(third, signs))}", "")],
-            ]
+        lines = head_lines(
+            night,
+            view,
+            self.signs,
+            arranged=self._arranged(),
+            matters="" if self._sees_curves else self._side.in_brief(_MATTER),
+            width=self.app.size.width,
         )
-
-    def _best(self, view: StudyView) -> str:
-        if view.best is None or view.best.score is None:
-            return "no trial has completed yet"
-        gain = words.gain(view)
-        said = f"best {words.best(view)} ({view.trial_name(view.best.trial)})"
-        return f"{said}, {gain} than the baseline" if gain else said
+        self._head.show(lines)
 
     def _arranged(self) -> str:
         """Return what of the trials is shown, where that is not all in the usual order."""
         said = []
         if len(self._table.keys) < len(self._lines):
             said.append(f"{len(self._table.keys)} of {len(self._lines)} shown")
-        if self._order.folded:
+        if self.arrangement.folded:
             said.append("stopped ones folded")
         if self._new:
             said.append(f"{len(self._new)} new: . sorts them in")
         return ", ".join(said)
-
-    def _what_matters(self, most: int) -> str:
-        told = [f"{item.parameter} {percent(item.share)}" for item in self._influences[:most]]
-        return f"what matters: {', '.join(told)}" if told else ""
-
-    def _work_out_influences(self) -> None:
-        study, at = self._influenced
-        if study == self.study and time.monotonic() - at < _INFLUENCE_S:
-            return
-        self._influenced = (self.study or 0, time.monotonic())
-        self._influences = influences(self._lines.values())
 
     def _show_note(self) -> None:
         line = self._under_cursor()
         if line is None or self._rows is None:
             self._note.show([])
             return
-        mark = marks.of_line(line, engine_runs=self.feed.night.running)
-        params = " ".join(f"{name}={value(v)}" for name, v in line.params.items())
-        why, style = self._rows.why(line)
-        first: list[Cell] = [
-            (f" {self.signs.mark(mark)} {line.number} ", mark.hue),
-            (why or mark.word, style),
-        ]
-        self._note.show([first, [(f"   {self.say(params)} seed={line.seed}", "dim")]])
+        self._note.show(self._rows.note(line))
 
     def _under_cursor(self) -> TrialLine | None:
         key = self._table.cursor_key
@@ -350,31 +372,23 @@ class StudyScreen(Look):
 
     def _show_rest(self, changed: Changed | None) -> None:
         """Show what matters, and the curves; None: everything anew."""
-        view = self._view(self.feed.night)
+        view = self.view_in(self.feed.night)
         if view is None:
             return
-        self._work_out_influences()
-        if not self.wide:
-            self._show_head(self.feed.night, view)
+        fresh = self._side.work_out(self._lines.values())
+        if not self._sees_curves:
+            if fresh:
+                self._show_head(self.feed.night, view)
             return
-        lines: list[list[Cell]] = [[(" what matters (each parameter by itself)", "title")]]
-        if not self._influences:
-            lines = [[(f" what matters: known from {LEAST_TRIALS} completed trials on", "dim")]]
-        for item in self._influences[:6]:
-            drawn = bar(item.share, 16, self.signs.ascii)
-            lines.append(
-                [(f" {self.say(item.parameter):<14.14} ", ""), (drawn, "running"),
-                 (f" {percent(item.share)}", "")]
-            )  # fmt: skip
-        self._matters.show(lines)
+        self._side.show_matters()
         if changed is None or view.id in changed.trials:
             self._draw_curves()
 
     def _draw_curves(self) -> None:
-        view = self._view(self.feed.night)
-        if view is None or not self.wide:
+        view = self.view_in(self.feed.night)
+        if view is None or not self._sees_curves:
             return
         key = self._table.cursor_key
         bright = {n for n in self._table.marked if isinstance(n, int)}
         bright |= {key} if isinstance(key, int) else set()
-        self._curves.draw(self._plot, view, self._lines, bright, self.shown)
+        self._side.draw(view, self._lines, bright, self.shown, metric=self.arrangement.metric)

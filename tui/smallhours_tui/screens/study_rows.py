@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Final
 
 from smallhours.core.trial import Role
@@ -16,6 +16,8 @@ from smallhours_tui.widgets.cells import Cell
 from smallhours_tui.widgets.table import Card, Column
 
 _WHY_LEAST: Final = 18
+#: Columns that can be left out besides parameters, with their titles.
+OPTIONAL: Final = {"score": "score", "step": "step", "took": "took", "why": "why"}
 
 
 class StudyRows:
@@ -35,8 +37,16 @@ class StudyRows:
         self._feed, self._signs, self._lines, self._best = feed, signs, lines, best
         self._columns: tuple[Column, ...] = ()
 
-    def fit(self, params: Sequence[str], room: int) -> tuple[Column, ...]:
-        """Return the columns that there is room for, and draw rows in them."""
+    def fit(
+        self, params: Sequence[str], room: int, hidden: Collection[str] = ()
+    ) -> tuple[Column, ...]:
+        """Return the columns that there is room for, and draw rows in them.
+
+        Args:
+            params: Names of the parameters, those to be shown first.
+            room: Cells.
+            hidden: Keys of columns that nobody wants.
+        """
         columns = [
             Column("mark", "", 1),
             Column("trial", "trial", 6, align="right"),
@@ -47,6 +57,8 @@ class StudyRows:
             Column("took", "took", 4, align="right"),
             Column("why", "why", _WHY_LEAST, flexible=True),
         ]
+        columns = [column for column in columns if column.key not in hidden]
+        last = [column for column in last if column.key not in hidden]
         used = sum(column.width + 1 for column in [*columns, *last])
         for name in params:
             column = Column(
@@ -55,6 +67,8 @@ class StudyRows:
                 max(8, min(12, len(name))),
                 align="right",
             )
+            if column.key in hidden:
+                continue
             if used + column.width + 1 > room:
                 break
             columns.append(column)
@@ -105,6 +119,17 @@ class StudyRows:
             ],
             [(f"  {self._signs.say(params)}", "dim")],
         )
+
+    def note(self, line: TrialLine) -> list[list[Cell]]:
+        """Return more about a trial than its row has room for."""
+        mark = marks.of_line(line, engine_runs=self._feed.night.running)
+        params = " ".join(f"{name}={value(v)}" for name, v in line.params.items())
+        why, style = self.why(line)
+        first: list[Cell] = [
+            (f" {self._signs.mark(mark)} {line.number} ", mark.hue),
+            (why or mark.word, style),
+        ]
+        return [first, [(f"   {self._signs.say(params)} seed={line.seed}", "dim")]]
 
     def _took(self, line: TrialLine) -> str:
         living = self._feed.night.now - line.since if line.since and self._feed.night.running else 0

@@ -17,12 +17,13 @@ from smallhours.logs import NAME
 from smallhours.snapshot import AttemptView, StudyView, TrialView
 from smallhours.snapshot.following import Following
 from smallhours.text import clean_lines, duration, moment, number, size, value
-from smallhours_tui import marks
+from smallhours_tui import devices, marks
 from smallhours_tui.curves import draw_trial
 from smallhours_tui.feed import Night, Update
 from smallhours_tui.logtail import last_lines
-from smallhours_tui.screens.base import Look
 from smallhours_tui.screens.log import LogScreen
+from smallhours_tui.screens.menu import Menu
+from smallhours_tui.screens.steered import Steered, Subject
 from smallhours_tui.widgets.cells import Cell
 from smallhours_tui.widgets.plot import CurvePlot
 from smallhours_tui.widgets.prose import Lines, Paragraphs
@@ -30,9 +31,15 @@ from smallhours_tui.widgets.prose import Lines, Paragraphs
 _LOG_LINES: Final = 12
 _BLOCK_LINES: Final = 20
 _LABEL: Final = 16
+#: Lines of the curve, as app.tcss has them, and by how many it can be made larger or smaller.
+_CURVE: Final = 12
+_WIDE_CURVE: Final = 18
+_ZOOM: Final = 4
+_SMALLER: Final = -4
+_LARGER: Final = 40
 
 
-class TrialScreen(Look):
+class TrialScreen(Steered):
     """One trial; it is told which before it is shown."""
 
     TAB: ClassVar[str] = "study"
@@ -47,6 +54,11 @@ class TrialScreen(Look):
                 id="trial.next"),
         Binding("o", "log", "Log", id="trial.log"),
         Binding("L", "log_axis", "Log axis", id="trial.log_axis"),
+        Binding("m", "metric", "Metric of the curve", show=False, id="trial.metric"),
+        Binding("plus", "zoom(1)", "Larger curve", key_display="+", show=False,
+                id="trial.zoom_in"),
+        Binding("minus", "zoom(-1)", "Smaller curve", key_display="-", show=False,
+                id="trial.zoom_out"),
         Binding("e", "smooth", "Smooth", id="trial.smooth"),
         Binding("down,j", "scroll(1)", "Down", show=False, id="trial.down"),
         Binding("up,k", "scroll(-1)", "Up", show=False, id="trial.up"),
@@ -60,6 +72,10 @@ class TrialScreen(Look):
         super().__init__()
         #: Study and number of what is shown.
         self.target: tuple[int, int] | None = None
+        #: Of the curve; empty: the study's own.
+        self._metric = ""
+        #: Lines that the curve has more, or less, than usual.
+        self._taller = 0
 
     def body(self) -> Iterator[Widget]:
         """Head, and below it what scrolls."""
@@ -77,8 +93,15 @@ class TrialScreen(Look):
         """Scroll with the keys."""
         self.query_one("#trial").focus()
 
+    @property
+    def subject(self) -> Subject:
+        """The trial."""
+        return Subject(*self.target) if self.target is not None else Subject(None)
+
     def look_at(self, study: int, trial: int) -> None:
         """Show another trial; `show` does it, once the screen is there."""
+        if self.target is not None and self.target[0] != study:
+            self._metric = ""
         self.target = study, trial
         if self.is_mounted:
             self.query_one("#trial").scroll_home(animate=False)
@@ -97,7 +120,7 @@ class TrialScreen(Look):
             best = ledger.trial(study_id, study.best.trial)
         self._show_head(night, study, trial)
         self._why.show(self._reasons(ledger, study, trial))
-        draw_trial(self._plot, ledger, study, trial, best)
+        draw_trial(self._plot, ledger, study, trial, best, metric=self._metric)
         self._facts.show(self._known(study, trial, best))
         self._log.show(self._wrote(trial))
 
@@ -121,6 +144,28 @@ class TrialScreen(Look):
     def action_log_axis(self) -> None:
         """Draw the metric on a logarithmic axis, or on a plain one."""
         self._plot.log_y = not self._plot.log_y
+
+    def action_metric(self) -> None:
+        """Offer the metrics that the curve can be drawn of."""
+        if self.target is None or self.feed.ledger is None:
+            return
+        own = self.feed.ledger.head(self.target[0]).spec.metric
+        names = [own, *self.feed.ledger.metrics(*self.target)]
+        choices = {name: self.say(name) for name in names}
+        menu = Menu("curve of", choices, self._metric or own, close_keys=self.keys("metric"))
+        self.app.push_screen(menu, self._take_metric)
+
+    def _take_metric(self, name: str | None) -> None:
+        if name is not None and self.target is not None and self.feed.ledger is not None:
+            own = self.feed.ledger.head(self.target[0]).spec.metric
+            self._metric = "" if name == own else name
+            self.show_anew()
+
+    def action_zoom(self, steps: int) -> None:
+        """Draw the curve larger, or smaller."""
+        self._taller = max(_SMALLER, min(_LARGER, self._taller + steps * _ZOOM))
+        usual = _WIDE_CURVE if self.has_class("-wide") else _CURVE
+        self._plot.styles.height = None if self._taller == 0 else usual + self._taller
 
     def action_smooth(self) -> None:
         """Smooth the curves, or draw them as they are."""
@@ -221,7 +266,9 @@ class TrialScreen(Look):
 
     def _attempt(self, attempt: AttemptView) -> Iterator[list[Cell]]:
         how = "it has no end" if attempt.reason is None else in_brief(attempt.reason)
-        where = f" on {attempt.device}" if attempt.device else ""
+        plans = self.feed.night.plans
+        device = devices.long(plans.devices if plans else (), attempt.device)
+        where = f" on {device}" if device else ""
         peak = "" if attempt.peak_bytes is None else f", at most {size(attempt.peak_bytes)}"
         said = (
             f"{moment(attempt.started_at)}{where}, {duration(attempt.seconds)}, steps"
@@ -229,6 +276,12 @@ class TrialScreen(Look):
         )
         label = f"attempt {attempt.number}"
         yield [(f"{label:<{_LABEL}}", "dim"), (self.say(said), "")]
+        memory = devices.memory_words(attempt.device, attempt.predicted, attempt.footprint)
+        if memory:
+            yield [(f"{'  memory':<{_LABEL}}", "dim"), (self.say(memory), "")]
+        if attempt.probe:
+            said = "a probe: watched alone for a few steps first, to learn what its study needs"
+            yield [(" " * _LABEL, ""), (said, "")]
         for path, why in attempt.rejected:
             yield [(self.say(f"  passed over a bad checkpoint: {path} ({why})"), "failed")]
 

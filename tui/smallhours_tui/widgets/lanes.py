@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TypeAlias
 
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region
-from textual.message import Message
 from textual.reactive import var
 from textual.strip import Strip
 
+from smallhours_tui.widgets import lanes_messages
 from smallhours_tui.widgets.axes import time_ticks
 from smallhours_tui.widgets.cells import fit, inert, width_of
 from smallhours_tui.widgets.spans import (
@@ -24,6 +24,7 @@ from smallhours_tui.widgets.spans import (
     Span,
     Window,
     at_time,
+    fitting_s,
     paint,
 )
 from smallhours_tui.widgets.styled import Styled
@@ -59,13 +60,14 @@ class LanesChart(Styled, can_focus=True):
         Binding("right,l", "along(1)", "Trial after", show=False, id="lanes.after"),
         Binding("up,k", "across(-1)", "Lane above", show=False, id="lanes.above"),
         Binding("down,j", "across(1)", "Lane below", show=False, id="lanes.below"),
-        Binding("plus,equals_sign", "zoom(-1)", "Nearer", show=False, id="lanes.nearer"),
-        Binding("minus", "zoom(1)", "Farther", show=False, id="lanes.farther"),
+        Binding("plus,equals_sign", "zoom(-1)", "Nearer", key_display="+", id="lanes.nearer"),
+        Binding("minus", "zoom(1)", "Farther", key_display="-", id="lanes.farther"),
+        Binding("0", "fit", "All", id="lanes.all"),
         Binding("pageup,ctrl+left", "pan(-0.5)", "Earlier", show=False, id="lanes.earlier"),
         Binding("pagedown,ctrl+right", "pan(0.5)", "Later", show=False, id="lanes.later"),
         Binding("home,g", "begin", "Begin", show=False, id="lanes.begin"),
         Binding("end,G", "now", "Now", show=False, id="lanes.now"),
-        Binding("enter", "open", "Open", show=False, id="lanes.open"),
+        Binding("enter", "open", "Open trial", id="lanes.open"),
     ]
 
     #: Draw with ASCII only.
@@ -73,29 +75,8 @@ class LanesChart(Styled, can_focus=True):
     #: Two lines a lane: what ran, and the details below.
     tall = var(False)
 
-    class Moved(Message):
-        """The cursor is on another span."""
-
-        def __init__(self, chart: LanesChart, key: Hashable) -> None:
-            super().__init__()
-            self.chart, self.key = chart, key
-
-        @property
-        def control(self) -> LanesChart:
-            """The chart."""
-            return self.chart
-
-    class Opened(Message):
-        """Somebody wants to see more of a span."""
-
-        def __init__(self, chart: LanesChart, key: Hashable) -> None:
-            super().__init__()
-            self.chart, self.key = chart, key
-
-        @property
-        def control(self) -> LanesChart:
-            """The chart."""
-            return self.chart
+    Moved: TypeAlias = lanes_messages.Moved
+    Opened: TypeAlias = lanes_messages.Opened
 
     def __init__(
         self,
@@ -145,6 +126,11 @@ class LanesChart(Styled, can_focus=True):
                     return
 
     @property
+    def lane_key(self) -> Hashable | None:
+        """Key of the lane that the cursor is in; None: nothing has run."""
+        return self._lane
+
+    @property
     def cell_s(self) -> int:
         """Seconds that a cell stands for."""
         return _ZOOMS[self._zoom]
@@ -190,6 +176,19 @@ class LanesChart(Styled, can_focus=True):
             if selected is not None:
                 self._reveal(selected[0].spans[selected[1]])
             self._draw_again()
+
+    def action_fit(self, label: int = 0) -> None:
+        """Choose what a cell stands for so that everything is seen.
+
+        Args:
+            label: Look nearer where the middle one of the spans would have fewer cells than this.
+        """
+        title, note = self._sides()
+        spans = [span for lane in self._lanes() for span in lane.spans]
+        wanted = fitting_s(spans, self._now, max(1, self.size.width - title - note), label)
+        longer = (i for i, cell_s in enumerate(_ZOOMS) if cell_s >= wanted)
+        self._zoom, self._until = next(longer, len(_ZOOMS) - 1), None
+        self._draw_again()
 
     def action_pan(self, windows: float) -> None:
         """Look at another time."""

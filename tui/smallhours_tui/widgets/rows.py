@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final, TypeAlias
 
 from rich.segment import Segment
@@ -122,3 +123,15 @@ class Rows:
         if self._ascii:
             return "v" if self.sort[1] else "^"
         return "▾" if self.sort[1] else "▴"
+
+
+def nearest(index: Mapping[Hashable, int], old: Sequence[Hashable], at: int) -> int:
+    """Return where a row is now that was at `at`, or else the one that was nearest.
+
+    Args:
+        index: Where each row is now.
+        old: The rows as they were.
+        at: Which of them.
+    """
+    order = chain(range(at, len(old)), range(at - 1, -1, -1))
+    return next((index[old[i]] for i in order if old[i] in index), 0)

@@ -80,6 +80,24 @@ def at_time(spans: Sequence[Span], at: float) -> int | None:
     return max(0, bisect_right(spans, at, key=_start) - 1)
 
 
+def fitting_s(spans: Sequence[Span], now: float, cells: int, label: int = 0) -> float:
+    """Return the seconds that a cell stands for where all spans are to be seen at once.
+
+    Args:
+        spans: In any order.
+        now: Wall time at which those end that run.
+        cells: That there are.
+        label: Cells that the middle one of the spans should have, though others go out of sight.
+    """
+    if not spans:
+        return 0.0
+    whole = (now - min(span.start for span in spans)) / max(1, cells - 1)
+    if not label:
+        return whole
+    lengths = sorted((now if span.end is None else span.end) - span.start for span in spans)
+    return min(whole, lengths[len(lengths) // 2] / label)
+
+
 def paint(lane: Lane, window: Window, *, ascii_only: bool) -> tuple[list[Painted], list[Painted]]:
     """Return a lane's two lines: what ran, and the details of it."""
     idle = "." if ascii_only else "·"
@@ -105,7 +123,8 @@ def paint(lane: Lane, window: Window, *, ascii_only: bool) -> tuple[list[Painted
         text = _labelled(inert(span.label), room, rule)
         text += fit(inert(span.sign), 1) if ends_here else ""
         _write(line, seen, text, span)
-        _write(below, seen, fit(inert(span.detail), len(seen), cut=" "), span)
+        detail = inert(span.detail)
+        _write(below, seen, fit(detail if width_of(detail) < len(seen) else "", len(seen)), span)
     return line, below
 
 

@@ -8,12 +8,11 @@ again only when it looks different.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from itertools import chain
 from typing import ClassVar, TypeAlias
 
 from rich.segment import Segment
 from rich.style import Style
-from textual import events
+from textual import events, on
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.reactive import var
@@ -23,7 +22,7 @@ from textual.strip import Strip
 from smallhours_tui.widgets import table_messages
 from smallhours_tui.widgets.cells import Cell
 from smallhours_tui.widgets.columns import Column, column_at
-from smallhours_tui.widgets.rows import GUTTER, Card, Rows
+from smallhours_tui.widgets.rows import GUTTER, Card, Rows, nearest
 from smallhours_tui.widgets.styled import Styled
 
 __all__ = ["Card", "Cell", "Column", "LineTable"]
@@ -68,7 +67,7 @@ class LineTable(ScrollView, Styled, can_focus=True):
         Binding("ctrl+u", "page(-0.5)", "Half a page up", show=False, id="table.half_up"),
         Binding("pagedown", "page(1)", "Page down", show=False, id="table.page_down"),
         Binding("pageup", "page(-1)", "Page up", show=False, id="table.page_up"),
-        Binding("enter", "open", "Open", show=False, id="table.open"),
+        Binding("enter", "open", "Open", key_display="⏎", id="table.open"),
         Binding("space", "mark", "Mark", show=False, id="table.mark"),
         Binding("asterisk", "mark_all", "Mark all shown", show=False, id="table.mark_all"),
     ]
@@ -107,6 +106,8 @@ class LineTable(ScrollView, Styled, can_focus=True):
         self.marked: set[Hashable] = set()
         self._rows = Rows(self.named, self.marked)
         self._card_lines, self._cards_below = 0, cards_below
+        #: Whether there is more of a row to be opened.
+        self.opens = True
         self._keys: Sequence[Hashable] = ()
         self._index: dict[Hashable, int] = {}
         self._empty: Card = ()
@@ -138,13 +139,13 @@ class LineTable(ScrollView, Styled, can_focus=True):
         before = self.cursor_key
         self._keys, self._rows.render = keys, render
         self._index = {key: i for i, key in enumerate(keys)}
-        self._cursor = self._survivor(old, old_cursor) if self._moved else 0
+        self._cursor = nearest(self._index, old, old_cursor) if self._moved else 0
         self._rows.forget()
         self._fit_height()
         if self._moved and old:
             seen = old_top <= old_cursor < old_top + self._page
             anchor = old_cursor if seen else min(old_top, len(old) - 1)
-            self._scroll(self._survivor(old, anchor) - (anchor - old_top))
+            self._scroll(nearest(self._index, old, anchor) - (anchor - old_top))
         self._repaint()
         if self.cursor_key != before:
             self.post_message(self.Moved(self, self.cursor_key))
@@ -178,6 +179,10 @@ class LineTable(ScrollView, Styled, can_focus=True):
         if key in self._index:
             self._move(self._index[key])
 
+    def holds(self, key: Hashable) -> bool:
+        """Say whether a row is shown, wherever it is."""
+        return key in self._index
+
     @property
     def keys(self) -> Sequence[Hashable]:
         """All rows, in the order they are shown in."""
@@ -205,6 +210,12 @@ class LineTable(ScrollView, Styled, can_focus=True):
         if self._sees(self._cursor):
             self._scroll(self._top + rows)
         self._move(self._cursor + rows)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Leave out the key that opens where there is nothing to open."""
+        if action == "open" and not self.opens:
+            return False
+        return super().check_action(action, parameters)
 
     def action_open(self) -> None:
         """Ask for more of the row under the cursor."""
@@ -245,7 +256,7 @@ class LineTable(ScrollView, Styled, can_focus=True):
                 self.post_message(self.SortRequested(self, column.key))
         elif row < len(self._keys):
             self._move(row)
-            if event.chain >= 2:
+            if event.chain >= 2 and self.opens:
                 self.action_open()
 
     # -- where things are
@@ -283,12 +294,6 @@ class LineTable(ScrollView, Styled, can_focus=True):
         first = row * self._rows.height + self._header - round(self.scroll_y)
         return range(max(first, self._header), min(first + self._rows.height, self._room.height))
 
-    def _survivor(self, old: Sequence[Hashable], at: int) -> int:
-        """Return where the row is now that was at `at`, or else the one that was nearest."""
-        order = chain(range(at, len(old)), range(at - 1, -1, -1))
-        index = self._index
-        return next((index[old[i]] for i in order if old[i] in index), 0)
-
     def _move(self, row: int) -> None:
         """Put the cursor on a row; scroll by half a page where that is not seen."""
         self._moved = True
@@ -302,7 +307,8 @@ class LineTable(ScrollView, Styled, can_focus=True):
             self.post_message(self.Moved(self, self.cursor_key))
 
     def _scroll(self, top: int) -> None:
-        self.scroll_to(y=top * self._rows.height, animate=False, force=True)
+        # A key that comes before the next frame must find the view where it will be.
+        self.scroll_to(y=top * self._rows.height, animate=False, force=True, immediate=True)
 
     # -- painting
 
@@ -341,7 +347,7 @@ class LineTable(ScrollView, Styled, can_focus=True):
         if self.app.no_color:
             style += Style(reverse=self.has_focus, underline=not self.has_focus)
         text = strip.text
-        if first and text.startswith(" "):
+        if first and self.has_focus and text.startswith(" "):
             text = ">" + text[1:]
         return Strip([Segment(text, style)], strip.cell_length)
 
@@ -385,10 +391,8 @@ class LineTable(ScrollView, Styled, can_focus=True):
             self._scroll(self._cursor - self._page // 2)
         self.refresh()
 
-    def on_focus(self) -> None:
-        """Show that keys go here."""
-        self._repaint(self._lines_of(self._cursor))
-
-    def on_blur(self) -> None:
-        """Show that keys go elsewhere."""
+    @on(events.Focus)
+    @on(events.Blur)
+    def show_focus(self) -> None:
+        """Show whether keys go here."""
         self._repaint(self._lines_of(self._cursor))
