@@ -312,6 +312,21 @@ def test_a_budget_in_the_inbox_is_one_that_the_engine_takes(night: SampleNight) 
     watch(night, act)
 
 
+def test_the_forms_fit_80_columns_and_ascii_is_kept_in_every_pop_up(night: SampleNight) -> None:
+    async def act(shown: Shown) -> None:
+        await shown.press("enter")
+        for key in "PXBRVUnycms":
+            await shown.press(key)
+            assert shown.app.screen.is_modal, key
+            assert shown.text.isascii(), [c for c in shown.text if not c.isascii()]
+            if key == "B":
+                assert "Change it" in shown.text
+                assert "time that they may run" in shown.text
+            await shown.press("escape")
+
+    watch(night, act, ascii=True)
+
+
 def test_order_filter_and_columns_are_found_again_at_the_next_start(night: SampleNight) -> None:
     async def arrange(shown: Shown) -> None:
         await shown.press("enter", "slash", "3", "enter", "f")

@@ -19,6 +19,7 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.scrollbar import ScrollBar, ScrollBarRender
 from textual.timer import Timer
+from textual.widgets._toggle_button import ToggleButton
 
 from smallhours.errors import NotFoundError, UsageError
 from smallhours.hints import did_you_mean
@@ -120,6 +121,7 @@ class Dashboard(App[None]):
         if self.options.ascii:
             self.add_class("-ascii")
             ScrollBar.renderer = _AsciiBars
+            ToggleButton.BUTTON_LEFT, ToggleButton.BUTTON_RIGHT = "[", "]"
 
     # -- what others ask
 

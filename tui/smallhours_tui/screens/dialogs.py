@@ -91,7 +91,7 @@ class _Line(Input):
     """A line that gives keys which close the form away."""
 
     def __init__(self, field: Field, close_keys: Collection[str]) -> None:
-        super().__init__(field.value, placeholder=field.hint, compact=True, id=field.name)
+        super().__init__(field.value, placeholder=field.hint, compact=True, name=field.name)
         self._close_keys = () if field.free else close_keys
 
     async def _on_key(self, event: events.Key) -> None:
@@ -175,7 +175,7 @@ class Form(ModalScreen[Wish | None]):
 
     def _ask(self) -> None:
         try:
-            wish = self._read({str(line.id): line.value.strip() for line in self.query(Input)})
+            wish = self._read({str(line.name): line.value.strip() for line in self.query(Input)})
         except UsageError as error:
             self.query_one("#problem", Static).update(str(error))
             return

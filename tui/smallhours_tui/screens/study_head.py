@@ -28,6 +28,8 @@ def head_lines(
     second.append((f"{view.ended} of {spec.trials}", ""))
     ends, style = words.ends(night, view)
     second += [(f" {signs.dot} ", "dim"), (signs.say(ends), style)] if ends else []
+    if sum(width_of(said) for said, _ in second) > width:
+        second = [(said.replace("  ", " "), style) for said, style in second]
     third = f" {signs.say(words.joined([arranged, _best(view)], signs))}"
     lines: list[list[Cell]] = [
         [(f" {signs.say(words.joined(first, signs))}", "title")],
