@@ -446,8 +446,9 @@ def test_the_reason_reads_well() -> None:
     )  # fmt: skip
     assert sentences(reason, about) == (
         "wine/1 ran out of GPU memory at step 2 of 10 asking for 1 GiB with 512 MiB free when it"
-        " held up to 8 GiB. Whose fault it was can't be told. It won't be tried again: what runs"
-        " out of GPU memory is tried once more, alone."
+        " held up to 8 GiB. Whose fault it was can't be told. Beside it ran wine/0 and process 77"
+        " with 1 GiB. It won't be tried again: what runs out of GPU memory is tried once more,"
+        " alone."
     )
     items = {item.label: item.text for item in evidence(reason, "wine")}
     assert items["neighbours"] == "wine/0, process 77 1 GiB"

@@ -161,7 +161,8 @@ _STUDY = """
 from smallhours import Float, Study
 
 study = Study("toy", metric="loss", goal="minimize", space={"x": Float(0.0, 1.0)}, seed=1,
-              baseline={"x": 0.9}, trials=200, steps=6, stopping="median", checkpoint_every_s=0.0)
+              baseline={"x": 0.9}, trials=200, steps=6, stopping="median", checkpoint_every_s=0.0,
+              enough=False)
 
 @study.train
 def train(trial):

@@ -313,18 +313,13 @@ def _room_of_shared(note: DeathNote) -> tuple[int, int] | None:
     return None if free is None or total is None else (free, total)
 
 
-def _had_all(trial: Trial, reason: r.GpuOom) -> bool:
-    """Whether the trial had its whole card, with no cap, when it ran out of memory."""
-    return trial.predicted is None and not reason.neighbours
-
-
 def _then(spec: StudySpec, trial: Trial, reason: r.Reason) -> Literal["over", "retry", "resume"]:
     if isinstance(reason, r.RESUMED):
         return "resume" if trial.stalls < STALLS_ALLOWED else "over"
     if isinstance(reason, r.DiskFull):
         return "resume"
     if isinstance(reason, r.GpuOom):
-        if trial.alone or (reason.fault == "own" and _had_all(trial, reason)):
+        if trial.alone:
             return "over"  # nobody could have made more room
         if reason.fault == "neighbour":
             return "retry"
