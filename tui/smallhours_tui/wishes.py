@@ -11,7 +11,7 @@ from smallhours.commands import asking
 from smallhours.core.facts import StudyAdded
 from smallhours.core.spec import StudySpec
 from smallhours.inbox import Verb
-from smallhours.snapshot.studies import Head
+from smallhours.snapshot.heads import Head
 from smallhours.text import clock
 
 

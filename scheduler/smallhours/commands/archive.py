@@ -9,7 +9,7 @@ from smallhours import housekeeping
 from smallhours.commands import asking
 from smallhours.errors import UsageError
 from smallhours.paths import Home
-from smallhours.snapshot.studies import Head
+from smallhours.snapshot.heads import Head
 from smallhours.text import count, size
 
 _WAITS = "no engine is running: it will be {} when one is, with `smallhours start`"

@@ -14,7 +14,7 @@ from smallhours.errors import EngineError, NotFoundError, UsageError
 from smallhours.paths import Home
 from smallhours.progress import working
 from smallhours.snapshot import Snapshot
-from smallhours.snapshot.studies import Head
+from smallhours.snapshot.heads import Head
 from smallhours.text import clean
 
 #: How long a living engine may take to answer.

@@ -10,7 +10,7 @@ from smallhours.paths import Home
 from smallhours.progress import working
 from smallhours.replay import history
 from smallhours.snapshot import Snapshot
-from smallhours.snapshot.studies import Head
+from smallhours.snapshot.heads import Head
 
 _WHAT = ("curves",)
 #: Trials that a rule stopped are missing from a table: it looks tamer than the search was.

@@ -12,7 +12,7 @@ from smallhours.core.failures import KINDS, Kind
 from smallhours.paths import Home
 from smallhours.snapshot import Snapshot, StudyView
 from smallhours.snapshot.compare import against_baseline
-from smallhours.snapshot.studies import Head
+from smallhours.snapshot.heads import Head
 from smallhours.text import Page, Piece, Toned, clock, count, number
 
 #: Studies that are over and listed without ``--all``: the latest.

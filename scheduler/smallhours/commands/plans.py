@@ -11,7 +11,7 @@ from smallhours.core.spec import Priority
 from smallhours.errors import UsageError
 from smallhours.paths import Home
 from smallhours.snapshot import EngineView, Snapshot, StudyView
-from smallhours.snapshot.studies import Head
+from smallhours.snapshot.heads import Head
 from smallhours.status import Forecast, Status, Waiting
 from smallhours.text import clean, clock, duration
 

@@ -9,7 +9,7 @@ from smallhours import processes
 from smallhours.commands import asking, choosing, run
 from smallhours.paths import Home
 from smallhours.snapshot import Snapshot
-from smallhours.snapshot.studies import Head
+from smallhours.snapshot.heads import Head
 from smallhours.text import Page, clean, count, listing
 from smallhours.when import parse_until
 

@@ -17,7 +17,7 @@ from smallhours.devices.base import CPU
 from smallhours.explain import news, packing
 from smallhours.paths import Home
 from smallhours.snapshot import EngineView, RunView, Snapshot
-from smallhours.snapshot.studies import Head
+from smallhours.snapshot.heads import Head
 from smallhours.status import Status, Waiting
 from smallhours.text import Page, Piece, Toned, clock, count, duration, listing, number
 

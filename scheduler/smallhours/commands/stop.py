@@ -10,7 +10,7 @@ from smallhours.errors import EngineError
 from smallhours.paths import Home
 from smallhours.progress import working
 from smallhours.snapshot import Snapshot
-from smallhours.snapshot.studies import Head
+from smallhours.snapshot.heads import Head
 from smallhours.text import count, listing
 
 #: A checkpoint, a grace for `finally` blocks, and Ray's own end may all take their time.

@@ -388,15 +388,9 @@ Fact: TypeAlias = (
 #: Facts that may wait a moment for the next commit. They say what happened, not what was decided:
 #: should they be lost with the engine, the attempt counts as interrupted, and nobody was told more.
 LAZY = (
-    Reported,
-    AttemptRunning,
-    Restored,
-    CheckpointRemoved,
-    AttemptEnded,
-    RecheckDrawn,
-    LoadLearned,
+    Reported, AttemptRunning, Restored, CheckpointRemoved, AttemptEnded, RecheckDrawn, LoadLearned,
     CapLearned,
-)
+)  # fmt: skip
 
 _AttemptFact: TypeAlias = (
     AttemptStarted

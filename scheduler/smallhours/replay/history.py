@@ -13,7 +13,7 @@ import numpy as np
 
 from smallhours.errors import UsageError
 from smallhours.snapshot import Snapshot, TrialRow
-from smallhours.snapshot.studies import Head
+from smallhours.snapshot.heads import Head
 from smallhours.text import count, listing
 
 #: How a trial whose curve is whole ended.

@@ -19,6 +19,7 @@ from smallhours.core.trial import Role
 from smallhours.nameplates import Nameplate
 from smallhours.paths import Home
 from smallhours.processes import owner, supervisor_lives
+from smallhours.snapshot import heads as _heads
 from smallhours.snapshot import notes as _notes
 from smallhours.snapshot import now as _now
 from smallhours.snapshot import packing as _packing
@@ -112,7 +113,7 @@ class Snapshot:
         """
         return resolve(self._source, text, self._heads)
 
-    def head(self, study: int) -> _studies.Head:
+    def head(self, study: int) -> _heads.Head:
         """Return what is known of a study without its trials."""
         return self._heads[study]
 
@@ -143,7 +144,7 @@ class Snapshot:
         """Return what happened last that is worth a line, oldest first, with its wall time."""
         return _now.latest(self._source, most)
 
-    def heads(self) -> list[_studies.Head]:
+    def heads(self) -> list[_heads.Head]:
         """Return what is known of all studies without their trials, oldest first."""
         return list(self._heads.values())
 
@@ -301,7 +302,7 @@ class Snapshot:
 
     def _look_around(self) -> None:
         self._engine = self._read_engine()
-        self._heads = _studies.heads(self._source)
+        self._heads = _heads.heads(self._source)
 
     def _read_engine(self) -> EngineView:
         """Return who the engine is, and what the ledger says of its latest session."""

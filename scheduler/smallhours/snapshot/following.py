@@ -20,6 +20,7 @@ from smallhours.core.reasons import Reason
 from smallhours.core.spec import StoredNumber
 from smallhours.paths import Home
 from smallhours.snapshot import EngineView, RunView, Snapshot, StudyView
+from smallhours.snapshot import heads as _heads
 from smallhours.snapshot import now as _now
 from smallhours.snapshot import studies as _studies
 from smallhours.snapshot.lines import TrialLine, TrialTable
@@ -259,7 +260,7 @@ class Following(Snapshot):
             fact = self._source.fact(body)
             heads_changed = heads_changed or isinstance(fact, _HEAD_FACTS)
             if isinstance(fact, f.StudyAdded):
-                self._heads = _studies.heads(self._source)
+                self._heads = _heads.heads(self._source)
             if isinstance(fact, _NEWS):
                 self._news.append((at, fact))
             study = getattr(fact, "study", None)
@@ -276,7 +277,7 @@ class Following(Snapshot):
             if self._timeline is not None:
                 self._timeline.take(fact, seq, at)
         if heads_changed:
-            self._heads = _studies.heads(self._source)
+            self._heads = _heads.heads(self._source)
         self._outdated |= studies
 
     def _take_reports(self, after: int, trials: dict[int, set[int]]) -> None:

@@ -8,8 +8,9 @@ from smallhours.core import facts as f
 from smallhours.core.reasons import tag
 from smallhours.core.spec import Goal, Params, ScoreKind, StoredNumber
 from smallhours.core.trial import Role, TrialState
+from smallhours.snapshot.heads import Head
 from smallhours.snapshot.source import Source
-from smallhours.snapshot.studies import END_BODY, Head, continued
+from smallhours.snapshot.studies import END_BODY, continued
 from smallhours.snapshot.views import Then
 
 _CREATED = (

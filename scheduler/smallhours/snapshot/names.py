@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from smallhours.errors import NotFoundError
 from smallhours.hints import did_you_mean
+from smallhours.snapshot.heads import Head, heads
 from smallhours.snapshot.source import Source
-from smallhours.snapshot.studies import Head, heads
 from smallhours.snapshot.trials import exists
 from smallhours.text import clean, count, listing
 

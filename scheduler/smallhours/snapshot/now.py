@@ -9,8 +9,9 @@ import msgspec
 from smallhours.core import facts as f
 from smallhours.core.spec import StoredNumber
 from smallhours.core.trial import TrialState
+from smallhours.snapshot.heads import Head
 from smallhours.snapshot.source import Source
-from smallhours.snapshot.studies import Head, unended
+from smallhours.snapshot.studies import unended
 from smallhours.snapshot.views import RunView
 
 #: Reports that a trial's pace is taken from, the latest.

@@ -9,7 +9,7 @@ import msgspec
 
 from smallhours.core import facts as f
 from smallhours.core.trial import AttemptKey, TrialState
-from smallhours.snapshot.studies import Head
+from smallhours.snapshot.heads import Head
 from smallhours.snapshot.views import RunView
 
 #: Reports that a trial's pace is taken from, the latest.

@@ -10,8 +10,8 @@ from smallhours.core.spec import Goal, ScoreKind, StoredNumber
 from smallhours.core.trial import TrialState
 from smallhours.paths import Home
 from smallhours.snapshot import packing
+from smallhours.snapshot.heads import Head
 from smallhours.snapshot.source import Source
-from smallhours.snapshot.studies import Head
 from smallhours.snapshot.views import (
     AttemptView,
     CheckpointView,

@@ -18,7 +18,7 @@ from smallhours.errors import UsageError
 from smallhours.inbox import MOST_NOTE
 from smallhours.snapshot import TrialView
 from smallhours.snapshot.following import Following
-from smallhours.snapshot.studies import Head
+from smallhours.snapshot.heads import Head
 from smallhours.text import count, duration, number
 from smallhours.when import parse_duration, parse_until
 from smallhours_tui import copying, wishes
