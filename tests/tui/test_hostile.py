@@ -113,3 +113,21 @@ def test_nothing_hostile_reaches_the_terminal_on_any_screen(terminal: Terminal) 
         assert hostile.encode() not in written
     for part in (b"\x1b]0;owned", b"\x1b]52;c;b3du", b"\x9b31m", b"\x05"):
         assert part not in written
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(4 * LIMIT_S)
+def test_it_ends_with_its_terminal(tmp_path: Path) -> None:
+    night = Recording(tmp_path / "state")
+    night.session()
+    night.study(1, "digits", trials=9)
+    night.close()
+    command = [sys.executable, "-m", "smallhours.cli", "watch"]
+    shown = Terminal(*command, home=tmp_path / "state")
+    try:
+        shown.wait_for("digits")
+        os.close(shown.master)
+        assert shown.process.wait(timeout=LIMIT_S) == 129
+    finally:
+        shown.process.kill()
+        shown.process.wait()

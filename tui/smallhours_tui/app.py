@@ -38,11 +38,14 @@ from smallhours_tui.screens.base import Look
 from smallhours_tui.screens.night import NightScreen
 from smallhours_tui.screens.study import StudyScreen
 from smallhours_tui.screens.trial import TrialScreen
+from smallhours_tui.terminal import Terminal
 from smallhours_tui.widgets.top import Tab
 from smallhours_tui.wishes import Wish
 
 #: Seconds between two looks at the ledger; half of it while somebody presses keys.
 POLL_S: Final = 1.0
+#: What a process ends with that was left by its terminal: 128 and SIGHUP.
+_HUNG_UP: Final = 129
 #: By then everything that stays has been made.
 _SETTLED_S: Final = 1.0
 #: Seconds between two looks for an answer that is to come at any moment.
@@ -97,6 +100,7 @@ class Dashboard(App[None]):
             LedgerError: the ledger can't be read.
         """
         self.options = options or Options()
+        self._terminal = Terminal()
         super().__init__()
         #: What is shown.
         self.feed = feed or Feed(home, at=self.options.at, since=self.options.since)
@@ -223,6 +227,9 @@ class Dashboard(App[None]):
 
     def _poll(self) -> None:
         """Look at the ledger, and tell the screen on top."""
+        if self._terminal.gone:  # nobody is there to be shown anything, nor a screen to restore
+            self.feed.close()
+            os._exit(_HUNG_UP)
         now = time.monotonic()
         touched = now - self.touched_at < _TOUCHED_S
         if not touched and now - self._polled_at < POLL_S * 0.9:
