@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -83,9 +84,10 @@ def test_show_and_why_tell_notes_without_what_a_terminal_obeys(night: Recording)
     night.add(NOTED, f.StudyNoted(study=1, trial=None, text="of the study", by="ada"))
     with Snapshot(night.home) as snapshot:
         pages = []
-        for show in (show_trial.trial, why_trial.why):
+        home = night.home
+        for show in (show_trial.trial, partial(why_trial.why, home=home)):
             out = io.StringIO()
-            show(snapshot, 1, 3, as_json=False, out=out)
+            show(snapshot=snapshot, study_id=1, number_=3, as_json=False, out=out)
             pages.append(out.getvalue())
         out = io.StringIO()
         show_study.study(snapshot, 1, as_json=False, out=out)
