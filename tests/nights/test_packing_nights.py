@@ -278,12 +278,14 @@ def test_configurations_that_no_card_can_hold_are_refused_and_not_counted() -> N
 
 def test_a_trial_that_ran_out_of_memory_is_tried_again_alone() -> None:
     grown: set[int] = set()
+    caps: dict[int, int | None] = {}
 
     def model(order: a.Start) -> Script:
         # The third trial takes four times what its like take: nobody could know.
         size = bytes_of(order) * (4 if order.key.trial == 3 else 1)
         if order.key.trial == 3:
             grown.add(order.key.attempt)
+            caps[order.key.attempt] = order.memory_bytes
         return write(order, device_bytes=size)
 
     night = Night(model=model)
@@ -298,6 +300,8 @@ def test_a_trial_that_ran_out_of_memory_is_tried_again_alone() -> None:
     assert {fact.trial for fact in ooms} == {3}
     assert all(fact.then == "retry" for fact in ooms)
     assert grown == {1, 2}
+    assert caps[1] is not None
+    assert caps[2] is None  # alone it has no neighbour to be kept from
 
 
 def test_an_urgent_study_gets_room_on_a_full_card() -> None:

@@ -41,9 +41,10 @@ class Placement:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        #: By name; nobody knows before somebody has looked.
+        #: By name.
         self._seen: dict[str, DeviceSeen] = {}
-        self._looked = False
+        #: What may be used; a CPU is taken to be there until somebody has looked.
+        self._kinds: Collection[DeviceKind] = frozenset({"cpu"})
         self._packers: dict[DeviceKind, Packer] = {}
         self._watched: dict[AttemptKey, Watched] = {}
         #: Places kept for trials whose parameters are being chosen: study and number.
@@ -60,10 +61,9 @@ class Placement:
 
     def kind_of(self, study: Study) -> DeviceKind | None:
         """Return what a study's trials run on; None: there is no such device."""
-        kinds = {seen.kind for seen in self._seen.values()} if self._looked else {"cpu"}
         wanted: DeviceKind
         for wanted in ("gpu", "cpu"):
-            if wanted in kinds and study.spec.device in ("auto", wanted):
+            if wanted in self._kinds and study.spec.device in ("auto", wanted):
                 return wanted
         return None
 
@@ -106,7 +106,8 @@ class Placement:
         gpus = self._packers.get("gpu")
         if gpus is not None and gpus.know.loads.sharing != event.sharing and not gpus.busy:
             del self._packers["gpu"]  # what is known of loads is known under one kind of sharing
-        self._sharing, self._looked = event.sharing, True
+        self._sharing = event.sharing
+        self._kinds = frozenset(seen.kind for seen in event.devices)
         for seen in event.devices:
             if seen.kind == "gpu" or self._cpu_places is not None:
                 self._packer(seen.kind).see(self._card(seen))

@@ -218,7 +218,8 @@ class Scheduler:
             placement.started(place.kind, key, place.start, place.wish, at)
         if self._night.available_bytes is not None:  # as of the last tick: it will take its part
             self._night.available_bytes -= study.peak_bytes
-        on_cpu = place is None or place.kind == "cpu"
+        # One that is alone has no neighbour to be kept from: it may have all there is.
+        capped = place is not None and place.kind == "gpu" and not trial.alone
         self._desk.out.append(
             a.Start(
                 key=key,
@@ -227,7 +228,7 @@ class Scheduler:
                 resume=tuple(a.ResumePoint(step=p.step, path=p.path) for p in points),
                 best_known=study.best_score,
                 device=device,
-                memory_bytes=None if predicted is None or on_cpu else predicted.upper_bytes,
+                memory_bytes=predicted.upper_bytes if predicted is not None and capped else None,
             )
         )
 
