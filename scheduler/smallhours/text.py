@@ -15,6 +15,8 @@ Kind: TypeAlias = Literal["done", "running", "waiting", "stopped", "failed"]
 
 #: Longest piece of other people's text that is shown in one go, in characters.
 LONGEST: Final = 4096
+#: Digits that tell any two floating-point numbers apart.
+_MOST_DIGITS = 17
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _FORBIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _CODES: Mapping[Tone, str] = {
@@ -121,6 +123,16 @@ def number(value: float | None) -> str:
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
     return f"{value:.4g}"
+
+
+def apart(one: float, other: float) -> tuple[str, str]:
+    """Return two numbers, with as many digits as it takes to tell them apart."""
+    said = number(one), number(other)
+    digits = 4
+    while one != other and said[0] == said[1] and digits < _MOST_DIGITS:
+        digits += 1
+        said = f"{one:.{digits}g}", f"{other:.{digits}g}"
+    return said
 
 
 def percent(share: float) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smallhours import text
-from smallhours.text import Page, Toned
+from smallhours.text import Page, Toned, apart
 
 HOSTILE = "\x1b]52;c;aGk=\x07\x9b31m\u202egnp.exe\u2028\ud800\ue000[/x]"
 
@@ -50,6 +50,13 @@ def test_the_last_lines_are_kept_and_the_others_counted() -> None:
 )  # fmt: skip
 def test_numbers_have_four_significant_digits(value: float | None, shown: str) -> None:
     assert text.number(value) == shown
+
+
+def test_numbers_that_differ_look_different() -> None:
+    assert apart(0.3128, 0.3129) == ("0.3128", "0.3129")
+    assert apart(0.113314, 0.113271) == ("0.11331", "0.11327")
+    assert apart(2.0, 2.0) == ("2", "2")
+    assert apart(float("nan"), 1.0) == ("NaN", "1")
 
 
 @pytest.mark.parametrize(

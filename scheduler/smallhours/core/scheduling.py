@@ -136,7 +136,7 @@ class Scheduler:
                 wanted = {"gpu": "GPU", "cpu": "CPU", "auto": "device"}[study.spec.device]
                 sentence = (
                     f'{study.label} has device="{study.spec.device}", and there is no {wanted} that'
-                    " may be used: see `smallhours doctor`"
+                    " may be used"
                 )
                 self._desk.halt(study, "no_device", sentence, self._night.at)
 

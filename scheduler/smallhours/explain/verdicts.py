@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smallhours.core import reasons as r
-from smallhours.text import clean, count, listing, number
+from smallhours.text import apart, clean, count, listing, number
 
 
 def rule_words(cut: r.RuleCut, metric: str, study: str) -> str:
@@ -25,7 +25,7 @@ def agreed_words(cut: r.RuleCut | r.RungCut) -> str:
 
 
 def _found(cut: r.RuleCut, metric: str, study: str) -> str:
-    value, threshold = number(cut.value), number(cut.threshold)
+    value, threshold = apart(cut.value, cut.threshold)
     beyond = f", by more than the study's noise of {number(cut.noise)}" if cut.noise else ""
     rival = f"{study}/{cut.competitors[0][0]}" if cut.competitors else "another trial"
     match cut.rule:

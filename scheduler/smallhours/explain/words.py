@@ -7,7 +7,7 @@ from typing import Final, assert_never
 
 from smallhours.core import reasons as r
 from smallhours.core.footprint import Footprint
-from smallhours.text import Kind, clean, duration, number, size
+from smallhours.text import Kind, apart, clean, duration, number, size
 
 #: What a count of ended trials is called, in the order of the groups.
 WORDS: Final[dict[str, str]] = {
@@ -147,10 +147,9 @@ def in_brief(reason: r.Reason) -> str:
             )
         case r.RuleCut():
             what = {"extrapolate": "at best "}.get(reason.rule, "")
-            return (
-                f"{clean(reason.rule, 20)} at step {reason.step}: {what}{number(reason.value)}"
-                f" against {number(reason.threshold)}"
-            )
+            value, threshold = apart(reason.value, reason.threshold)
+            rule = clean(reason.rule, 20)
+            return f"{rule} at step {reason.step}: {what}{value} against {threshold}"
         case r.Diverged():
             return f"diverged at step {reason.step}: {number(float(reason.value))}"
         case r.Budget():
