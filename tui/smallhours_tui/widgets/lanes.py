@@ -9,13 +9,13 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Region
 from textual.reactive import var
 from textual.strip import Strip
 
 from smallhours_tui.widgets import lanes_messages
 from smallhours_tui.widgets.axes import time_ticks
 from smallhours_tui.widgets.cells import fit, inert, width_of
+from smallhours_tui.widgets.painted import PaintedWidget
 from smallhours_tui.widgets.spans import (
     Heading,
     Lane,
@@ -27,7 +27,6 @@ from smallhours_tui.widgets.spans import (
     fitting_s,
     paint,
 )
-from smallhours_tui.widgets.styled import Styled
 
 __all__ = ["Heading", "Lane", "LanesChart", "Row", "Span"]
 
@@ -38,7 +37,7 @@ _TITLE, _NOTE = 18, 22
 _NULL = Style.null()
 
 
-class LanesChart(Styled, can_focus=True):
+class LanesChart(PaintedWidget, can_focus=True):
     """Time from left to right, a lane a slot, headings between them, and an axis below.
 
     The view follows the present until somebody goes back in time.
@@ -100,7 +99,6 @@ class LanesChart(Styled, can_focus=True):
         self._lane: Hashable | None = None
         self._top = 0
         self._drawn: list[list[Painted]] = []
-        self._strips: list[Strip] | None = None
 
     def show(self, rows: Sequence[Row], now: float) -> None:
         """Draw lanes and headings as they are at `now` (Unix seconds)."""
@@ -110,7 +108,7 @@ class LanesChart(Styled, can_focus=True):
                 ((lane.key, lane.spans[-1].key) for lane in self._lanes() if lane.spans),
                 (None, None),
             )
-        self._draw_again()
+        self.draw_again()
 
     @property
     def cursor_key(self) -> Hashable | None:
@@ -175,7 +173,7 @@ class LanesChart(Styled, can_focus=True):
             selected = self._selected()
             if selected is not None:
                 self._reveal(selected[0].spans[selected[1]])
-            self._draw_again()
+            self.draw_again()
 
     def action_fit(self, label: int = 0) -> None:
         """Choose what a cell stands for so that everything is seen.
@@ -188,13 +186,13 @@ class LanesChart(Styled, can_focus=True):
         wanted = fitting_s(spans, self._now, max(1, self.size.width - title - note), label)
         longer = (i for i, cell_s in enumerate(_ZOOMS) if cell_s >= wanted)
         self._zoom, self._until = next(longer, len(_ZOOMS) - 1), None
-        self._draw_again()
+        self.draw_again()
 
     def action_pan(self, windows: float) -> None:
         """Look at another time."""
         window = self._window()
         self._look_until(window.until + windows * window.cells * window.cell_s)
-        self._draw_again()
+        self.draw_again()
 
     def action_begin(self) -> None:
         """Look at when the first span began."""
@@ -202,12 +200,12 @@ class LanesChart(Styled, can_focus=True):
         if starts:
             window = self._window()
             self._look_until(min(starts) + window.cells * window.cell_s)
-            self._draw_again()
+            self.draw_again()
 
     def action_now(self) -> None:
         """Look at the present, and stay with it."""
         self._until = None
-        self._draw_again()
+        self.draw_again()
 
     def action_open(self) -> None:
         """Ask for more of the span under the cursor."""
@@ -246,7 +244,7 @@ class LanesChart(Styled, can_focus=True):
         moved = span.key != self._cursor
         self._lane, self._cursor = lane.key, span.key
         self._reveal(span)
-        self._draw_again()
+        self.draw_again()
         if moved:
             self.post_message(self.Moved(self, span.key))
 
@@ -279,30 +277,8 @@ class LanesChart(Styled, can_focus=True):
 
     # -- painting
 
-    def render_line(self, y: int) -> Strip:
-        """Return a line of the chart."""
-        if self._strips is None:
-            self._strips = self._draw()
-        if y >= len(self._strips):
-            return Strip.blank(self.size.width, self.rich_style)
-        return self._strips[y].apply_style(self.rich_style)
-
-    def _draw_again(self) -> None:
-        """Draw, and paint the lines that look different now."""
-        before, self._strips = self._strips, None
-        if not self.size or not self.is_attached:
-            return
-        if before is None:
-            self.refresh()
-            return
-        self._strips = self._draw()
-        blank = Strip.blank(self.size.width)
-        for y in range(self.size.height):
-            old = before[y] if y < len(before) else blank
-            if old != (self._strips[y] if y < len(self._strips) else blank):
-                self.refresh(Region(0, y, self.size.width, 1))
-
-    def _draw(self) -> list[Strip]:
+    def draw(self) -> list[Strip]:
+        """Return all lines."""
         width, height = self.size
         if not any(lane.spans for lane in self._lanes()):
             said = Segment(fit(" " + self._empty, width), self.named("dim"))
@@ -377,19 +353,10 @@ class LanesChart(Styled, can_focus=True):
 
     # -- what Textual says
 
-    def restyled(self) -> None:
-        """Draw again with the styles of now."""
-        self._strips = None
-
-    def on_resize(self) -> None:
-        """Draw for another size."""
-        self._strips = None
-        self.refresh()
-
     def watch_ascii(self) -> None:
         """Draw with other characters."""
-        self._draw_again()
+        self.draw_again()
 
     def watch_tall(self) -> None:
         """Draw one line a lane, or two."""
-        self._draw_again()
+        self.draw_again()

@@ -7,7 +7,6 @@ from collections.abc import Hashable, Iterator, Sequence
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.geometry import Region
 from textual.reactive import var
 from textual.strip import Strip
 
@@ -25,7 +24,7 @@ from smallhours_tui.widgets.curves import (
     fold,
     range_of,
 )
-from smallhours_tui.widgets.styled import Styled
+from smallhours_tui.widgets.painted import PaintedWidget
 
 __all__ = ["Band", "Curve", "CurvePlot", "Layer", "Mark"]
 
@@ -34,7 +33,7 @@ _LEAST_WIDTH, _LEAST_HEIGHT = 16, 4
 _NULL = Style.null()
 
 
-class CurvePlot(Styled):
+class CurvePlot(PaintedWidget):
     """Curves over steps with round axes, shaded bands, marks and a legend.
 
     Of the three layers only the uppermost is seen in a cell. Where there are more than `fold_over`
@@ -82,7 +81,6 @@ class CurvePlot(Styled):
         self._marks: Sequence[Mark] = ()
         self._x_range: tuple[float, float] | None = None
         self._traced: dict[Hashable, Traced] = {}
-        self._strips: list[Strip] | None = None
 
     def show(
         self,
@@ -101,32 +99,12 @@ class CurvePlot(Styled):
         """
         self._curves, self._bands, self._marks = curves, bands, marks
         self._x_range = x_range
-        self._draw_again()
+        self.draw_again()
 
     # -- painting
 
-    def render_line(self, y: int) -> Strip:
-        """Return a line of the plot."""
-        if self._strips is None:
-            self._strips = self._draw()
-        if y >= len(self._strips):
-            return Strip.blank(self.size.width, self.rich_style)
-        return self._strips[y].apply_style(self.rich_style)
-
-    def _draw_again(self) -> None:
-        """Draw, and paint the lines that look different now."""
-        before, self._strips = self._strips, None
-        if not self.size or not self.is_attached:
-            return
-        if before is None:
-            self.refresh()
-            return
-        self._strips = self._draw()
-        for y, strip in enumerate(self._strips):
-            if y >= len(before) or strip != before[y]:
-                self.refresh(Region(0, y, self.size.width, 1))
-
-    def _draw(self) -> list[Strip]:
+    def draw(self) -> list[Strip]:
+        """Return all lines."""
         width, height = self.size
         if width < _LEAST_WIDTH or height < _LEAST_HEIGHT:
             return [self._said("too small to draw", width)]
@@ -318,34 +296,25 @@ class CurvePlot(Styled):
 
     # -- what Textual says
 
-    def restyled(self) -> None:
-        """Draw again with the styles of now."""
-        self._strips = None
-
-    def on_resize(self) -> None:
-        """Draw for another size."""
-        self._strips = None
-        self.refresh()
-
     def watch_ascii(self) -> None:
         """Draw with other characters."""
-        self._draw_again()
+        self.draw_again()
 
     def watch_log_y(self) -> None:
         """Draw on another axis."""
-        self._draw_again()
+        self.draw_again()
 
     def watch_smoothing(self) -> None:
         """Draw other curves."""
-        self._draw_again()
+        self.draw_again()
 
     def watch_x_label(self) -> None:
         """Say something else."""
-        self._draw_again()
+        self.draw_again()
 
     def watch_y_label(self) -> None:
         """Say something else."""
-        self._draw_again()
+        self.draw_again()
 
 
 def _shade(ranges: Sequence[tuple[float, float] | None], view: View) -> int:
