@@ -9,7 +9,7 @@ from fakes.ledgers import EVENING, Recording
 from smallhours import status
 from smallhours.core import facts as f
 from smallhours.core import reasons as r
-from smallhours.core.footprint import Footprint, GpuPeak
+from smallhours.core.footprint import Footprint, GpuPeak, Prediction
 from smallhours.core.waiting import Why
 
 GIB = 2**30
@@ -66,7 +66,7 @@ class GpuNight(Recording):
         (study, trial), (start, end) = whose, minutes
         ids = {"study": study, "trial": trial, "attempt": 1}
         since = EVENING + 60 * start
-        predicted = f.Prediction(int(5.0 * GIB), int(5.4 * GIB))
+        predicted = Prediction(int(5.0 * GIB), int(5.4 * GIB))
         created = f.TrialCreated(
             study=study, trial=trial, params={"lr": 0.01 * (trial + 1)}, seed=trial,
             role="search" if trial else "baseline",  # type: ignore[arg-type]

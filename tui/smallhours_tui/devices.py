@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from smallhours.core.facts import Prediction
-from smallhours.core.footprint import Footprint
+from smallhours.core.footprint import Footprint, Prediction
 from smallhours.explain.packing import title
 from smallhours.status import DeviceReading
 from smallhours.text import clean, size

@@ -7,10 +7,9 @@ from smallhours.backends.workload import Script
 from smallhours.core import events as e
 from smallhours.core.actions import Start
 from smallhours.core.footprint import Footprint, GpuPeak
+from smallhours.packing.context import CONTEXT_BYTES
 
 _MIB = 2**20
-#: What CUDA takes of a card for a process beside torch's allocator.
-CONTEXT_BYTES = 400 * _MIB
 
 
 def simulated_note(type_: str, message: str, step: int, errno: int | None = None) -> e.DeathNote:

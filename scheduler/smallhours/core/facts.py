@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from smallhours.core.footprint import Footprint
+from smallhours.core.footprint import Footprint, Prediction
 from smallhours.core.outcomes import Enough, HaltCause, SearchOutcome, StudyOutcome
 from smallhours.core.reasons import Reason
 from smallhours.core.regions import Boundary
@@ -208,14 +208,6 @@ class TrialReleased(_Fact, frozen=True, kw_only=True, tag="trial_released"):
 
     study: int
     trial: int
-
-
-class Prediction(msgspec.Struct, frozen=True, array_like=True):
-    """What a trial was predicted to take of its device's memory."""
-
-    expected_bytes: int
-    #: It was promised so much.
-    upper_bytes: int
 
 
 class AttemptStarted(_Fact, frozen=True, kw_only=True, tag="attempt_started"):

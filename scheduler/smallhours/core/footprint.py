@@ -6,6 +6,9 @@ from typing import Literal
 
 import msgspec
 
+from smallhours.core.spec import DeviceKind
+from smallhours.packing.context import CONTEXT_BYTES
+
 
 class GpuPeak(msgspec.Struct, frozen=True, array_like=True):
     """The most that torch's allocator held of one GPU, as its process numbers it."""
@@ -45,6 +48,19 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The most that torch reserved on one GPU; None: it used none."""
         return max((gpu.reserved_bytes for gpu in self.gpus), default=None)
 
+    def held_bytes(self, kind: DeviceKind) -> int | None:
+        """Return the most that it was measured to hold of its device; None: not measured.
+
+        On a GPU that is what torch reserved and what its process holds beside that; where the
+        latter is not known, what a context usually takes.
+        """
+        if kind == "cpu":
+            return self.host_bytes
+        torch, context = self.gpu_bytes, self.context_bytes
+        if context is not None:
+            return (torch or 0) + context
+        return None if torch is None else torch + CONTEXT_BYTES
+
     def after(self, before: Footprint | None) -> Footprint:
         """Return what is known when this was measured after `before`: paces renewed, peaks kept."""
         if before is None:
@@ -77,3 +93,11 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             ),
             gpu_source=self.gpu_source or before.gpu_source,
         )
+
+
+class Prediction(msgspec.Struct, frozen=True, array_like=True):
+    """What a trial was predicted to take of its device's memory."""
+
+    expected_bytes: int
+    #: It was promised so much.
+    upper_bytes: int

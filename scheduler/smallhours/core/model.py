@@ -11,7 +11,7 @@ from typing import Any
 
 from smallhours.core import facts as f
 from smallhours.core.failures import Mistakes
-from smallhours.core.footprint import Footprint
+from smallhours.core.footprint import Footprint, Prediction
 from smallhours.core.hours import Window, parse
 from smallhours.core.reasons import Completed, Reason
 from smallhours.core.rule import Rule
@@ -94,7 +94,7 @@ class Trial:
     #: Run it while nothing else runs (it ran out of memory beside others).
     alone: bool = False
     #: What its latest attempt was predicted to take of its device; None: nobody knew.
-    predicted: f.Prediction | None = None
+    predicted: Prediction | None = None
     #: How it was last taken up again after it had been stopped; None: it never was.
     continued: f.TrialContinued | None = None
     #: Seconds that it had run by then: its own time counts from there.

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from smallhours.core import facts as f
-from smallhours.core.footprint import Footprint
+from smallhours.core.footprint import Footprint, Prediction
 from smallhours.core.guards import reserve_bytes
 from smallhours.core.model import Study, Trial
 from smallhours.core.recall import packer_of
@@ -207,13 +207,13 @@ class Placement:
         mine = (key for key, watched in self._watched.items() if watched.kind == kind)
         return [self._state.live[key] for key in mine if key in self._state.live]
 
-    def promised(self, kind: DeviceKind, start: Start) -> f.Prediction | None:
+    def promised(self, kind: DeviceKind, start: Start) -> Prediction | None:
         """Return what a trial is predicted to take, and promised; None: nobody knows."""
         if start.bound is None:
             return None
         there_is = self._packers[kind].deck(start.card).card.total_bytes
         expected, upper = start.bound.expected_bytes, start.bound.upper_bytes
-        return f.Prediction(min(expected, there_is), min(upper, there_is))
+        return Prediction(min(expected, there_is), min(upper, there_is))
 
     # --- what happens ----------------------------------------------------------------------
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from smallhours.core.footprint import Footprint
 from smallhours.core.model import Study
 from smallhours.core.spec import DeviceKind, Params
-from smallhours.packing.footprint import CONTEXT_BYTES, Measured
+from smallhours.packing.footprint import Measured
 from smallhours.packing.knowledge import Knowledge, Learned
 from smallhours.packing.load import Load, Sharing
 from smallhours.packing.order import Turns
@@ -70,7 +69,7 @@ def _recall(study: Study, kind: DeviceKind, sharing: Sharing, into: Learned) -> 
         into.loads[name] = Load(known.busy, known.log_weight, known.weight_sd)
     peaks = []
     for number, footprint in study.footprints.items():
-        peak = footprint.host_bytes if kind == "cpu" else _recorded_bytes(footprint)
+        peak = footprint.held_bytes(kind)
         trial = study.trials[number]
         if peak is not None:
             said = trial.predicted
@@ -78,10 +77,3 @@ def _recall(study: Study, kind: DeviceKind, sharing: Sharing, into: Learned) -> 
             peaks.append(Measured(dict(trial.params), max(peak, LEAST_BYTES), *bounds))
     if peaks:
         into.measured[name] = peaks
-
-
-def _recorded_bytes(footprint: Footprint) -> int | None:
-    torch, context = footprint.gpu_bytes, footprint.context_bytes
-    if context is not None:
-        return (torch or 0) + context
-    return None if torch is None else torch + CONTEXT_BYTES

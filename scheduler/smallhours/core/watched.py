@@ -9,7 +9,7 @@ from smallhours.core.footprint import Footprint
 from smallhours.core.recall import LEAST_BYTES
 from smallhours.core.seen import DeviceSeen
 from smallhours.core.spec import DeviceKind
-from smallhours.packing.footprint import CONTEXT_BYTES
+from smallhours.packing.context import CONTEXT_BYTES
 
 
 @dataclass(slots=True)

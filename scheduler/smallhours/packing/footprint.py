@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from smallhours.packing.context import CONTEXT_BYTES
 from smallhours.packing.regression import Params, ParamValue, Regression
 
 #: How far out the bound lies, in standard deviations: about one trial in 4,000.
@@ -18,9 +19,6 @@ _SURE_SD: Final = 0.52
 #: Repeated measurements of one configuration differ by this share, until they say better.
 _NOISE: Final = 0.05
 _CERTAINTY: Final = 2.0
-#: What a process takes on a card before its code does: what comes on top grows with the
-#: configuration, this does not.
-CONTEXT_BYTES: Final = 400 * 2**20
 #: At least this share of a peak is taken to be what comes on top.
 _LEAST_ON_TOP: Final = 0.1
 #: First beliefs are off by about this much (log), until they were compared with peaks.

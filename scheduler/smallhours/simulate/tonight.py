@@ -151,7 +151,7 @@ class _Night:
         learned = before.learned.get("cores" if on_cpu else "time_slicing")
         busy = 1.0 if learned is None or learned.busy is None else learned.busy
         weight = learned.log_weight if learned is not None else None
-        gpu_bytes = 0 if drawn is None else (drawn.gpu_bytes or 0) + (drawn.context_bytes or 0)
+        gpu_bytes = None if drawn is None else drawn.held_bytes("gpu")
         wanted = None if drawn is None else drawn.wanted_cores or drawn.cores
         return Script(
             curve=lambda _step: {study.spec.metric: 1.0},
@@ -160,7 +160,7 @@ class _Night:
             step_s=_pace(before) or _pace(study) or 1.0,
             checkpoint_every=1 if before.saves else None,
             resident_bytes=(drawn.host_bytes if drawn is not None else None) or 100_000_000,
-            device_bytes=0 if on_cpu else gpu_bytes,
+            device_bytes=0 if on_cpu else gpu_bytes or 0,
             load=Load(busy, compute=min(1.0, math.exp(weight)) if weight is not None else 1.0),
             cores=1.0 if wanted is None else wanted,
         )

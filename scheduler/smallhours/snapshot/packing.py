@@ -9,7 +9,7 @@ from typing import Final, Literal
 import msgspec
 
 from smallhours.core import facts as f
-from smallhours.core.footprint import Footprint
+from smallhours.core.footprint import Footprint, Prediction
 from smallhours.snapshot.source import Source
 from smallhours.snapshot.views import PackingView
 
@@ -36,7 +36,7 @@ class _Start(msgspec.Struct, frozen=True):
     trial: int
     attempt: int
     device: str
-    predicted: f.Prediction | None = None
+    predicted: Prediction | None = None
     probe: bool = False
 
 
@@ -58,23 +58,8 @@ def kind_of(device: str) -> Literal["cpu", "gpu"]:
 
 
 def held_bytes(device: str, footprint: Footprint | None) -> int | None:
-    """Return the most that an attempt was measured to hold of its device; None: not measured.
-
-    On a GPU that is what torch reserved and what its process holds beside that; where the latter
-    is not known, what a context usually takes.
-    """
-    if footprint is None or not device:
-        return None
-    if kind_of(device) == "cpu":
-        return footprint.host_bytes
-    torch, context = footprint.gpu_bytes, footprint.context_bytes
-    if torch is None and context is None:
-        return None
-    if context is None:
-        from smallhours.packing.footprint import CONTEXT_BYTES
-
-        context = CONTEXT_BYTES
-    return (torch or 0) + context
+    """Return the most that an attempt was measured to hold of its device; None: not measured."""
+    return footprint.held_bytes(kind_of(device)) if footprint is not None and device else None
 
 
 def view(source: Source, study: int) -> PackingView | None:

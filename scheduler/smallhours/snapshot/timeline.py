@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from smallhours.core import facts as f
+from smallhours.core.footprint import Prediction
 from smallhours.core.reasons import tag
 from smallhours.core.trial import AttemptKey
 from smallhours.snapshot.moments import sequence_at
@@ -43,7 +44,7 @@ class Stay(msgspec.Struct, frozen=True, kw_only=True):
     #: The step it went on from.
     resume_step: int = 0
     #: None: nobody knew what it would need.
-    predicted: f.Prediction | None = None
+    predicted: Prediction | None = None
     #: Whether it was watched alone for a few steps first.
     probe: bool = False
     #: Name of the reason why it ended; None: it runs.
@@ -77,7 +78,7 @@ class _Started(msgspec.Struct, frozen=True):
 
     device: str
     resume_step: int
-    predicted: f.Prediction | None = None
+    predicted: Prediction | None = None
     probe: bool = False
 
 

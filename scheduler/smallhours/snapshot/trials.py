@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from smallhours.core import facts as f
+from smallhours.core.footprint import Prediction
 from smallhours.core.reasons import GpuOom, HostOom, Paused, Reason
 from smallhours.core.spec import Goal, ScoreKind, StoredNumber
 from smallhours.core.trial import TrialState
@@ -41,7 +42,7 @@ class _Run(msgspec.Struct):
     intent: Reason | None = None
     end: f.AttemptEnded | None = None
     rejected: tuple[tuple[str, str], ...] = ()
-    predicted: f.Prediction | None = None
+    predicted: Prediction | None = None
     probe: bool = False
     cap: float | None = None
 

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from smallhours.core import facts as f
-from smallhours.core.footprint import Footprint
+from smallhours.core.footprint import Footprint, Prediction
 from smallhours.core.outcomes import Enough, StudyOutcome
 from smallhours.core.reasons import Reason
 from smallhours.core.spec import Params, Priority, StudySpec
@@ -249,11 +249,11 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
     rejected: tuple[tuple[str, str], ...]
 
     @property
-    def predicted(self) -> f.Prediction | None:
+    def predicted(self) -> Prediction | None:
         """What it was predicted to take of its device's memory; None: nobody knew."""
         if self.expected_bytes is None or self.promised_bytes is None:
             return None
-        return f.Prediction(self.expected_bytes, self.promised_bytes)
+        return Prediction(self.expected_bytes, self.promised_bytes)
 
 
 class Continuation(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from smallhours.explain.packing import title as device_title
 from smallhours.snapshot import RunView, StudyView
 from smallhours.status import DeviceReading
 from smallhours.text import clock, number
-from smallhours_tui import marks, words
+from smallhours_tui import devices, marks, words
 from smallhours_tui.feed import Happening, Night, Update
 from smallhours_tui.messages import StudyWanted, TrialWanted
 from smallhours_tui.screens.steered import Steered, Subject
@@ -260,7 +260,9 @@ class NightScreen(Steered):
     def _slot_row(self, key: Hashable) -> Sequence[Cell]:
         assert isinstance(key, Slot)
         night, run = self.feed.night, self._slots[key]
-        place: Cell = (self.say(f"{_short(night, key.device)} {key.number}"), "dim")
+        readings = night.plans.devices if night.plans else ()
+        called = devices.short(readings, key.device)
+        place: Cell = (self.say(f"{called} {key.number}"), "dim")
         if run is None:
             return [place, (" ", ""), ("free", "dim"), *[("", "")] * 4]
         return [
@@ -343,10 +345,3 @@ def _slots(night: Night) -> dict[Hashable, RunView | None]:
             taken[device] = taken.get(device, 0) + 1
             slots[Slot(device, taken[device])] = None
     return slots
-
-
-def _short(night: Night, device: str) -> str:
-    """Return what a device is called in the slots."""
-    readings = night.plans.devices if night.plans else ()
-    found = next((r for r in readings if r.name == device), None)
-    return device if found is None else device_title(found.kind, found.index, found.name)
