@@ -71,8 +71,7 @@ class Engine:
             LedgerError: the ledger can't be used.
         """
         self._stay = stay
-        self._home = place
-        self._directory = directory
+        self._home, self._directory = place, directory
         self._launcher = launcher
         self._clock = clock
         self._machine = Machine(rules.make)

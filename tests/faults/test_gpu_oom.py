@@ -15,6 +15,7 @@ from smallhours.core import actions as a
 from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core import reasons as r
+from smallhours.core.death import DeathNote, MemoryLeft
 from smallhours.core.footprint import Footprint, GpuPeak
 from smallhours.core.shortage import (
     Neighbour,
@@ -274,8 +275,8 @@ class TestBlame:
 BASE, FIRST = AttemptKey(1, 0, 1), AttemptKey(1, 1, 1)
 
 
-def death(type_: str, message: str, **more: Any) -> e.DeathNote:
-    return e.DeathNote(
+def death(type_: str, message: str, **more: Any) -> DeathNote:
+    return DeathNote(
         type=type_, message=message, fingerprint="f", where="wine.py:3 in train", traceback="",
         phase="train", **more,
     )  # fmt: skip
@@ -301,7 +302,7 @@ class TestTheMachine:
         other = night.machine.state.studies[1].trials[0]
         assert other.live is not None
         other.live.pid = 401
-        left = e.MemoryLeft(gpu_peak_bytes=8 * GIB, gpu_free_bytes=GIB)
+        left = MemoryLeft(gpu_peak_bytes=8 * GIB, gpu_free_bytes=GIB)
         night.exit(FIRST, exit_code=1, note=death("torch.OutOfMemoryError", BESIDE, memory=left))
         assert ends(night)[-1].reason == r.GpuOom(
             requested_bytes=GIB,
@@ -320,7 +321,7 @@ class TestTheMachine:
                 at=1.0, key=BASE, footprint=Footprint(gpus=(GpuPeak(0, 5 * GIB, GIB),))
             )
         )
-        left = e.MemoryLeft(
+        left = MemoryLeft(
             gpu_free_bytes=MIB, gpu_total_bytes=24 * GIB, gpu_held_bytes=GIB, gpu_peak_bytes=2 * GIB
         )
         night.exit(FIRST, exit_code=1, note=death("RuntimeError", CUBLAS, memory=left))
@@ -422,7 +423,7 @@ class TestHostMemory:
     ) -> None:
         if "memory" in more:
             free, total = more["memory"]
-            left = e.MemoryLeft(shared_free_bytes=free, shared_total_bytes=total)
+            left = MemoryLeft(shared_free_bytes=free, shared_total_bytes=total)
             more = {"memory": left}
         night = running()
         night.exit(FIRST, exit_code=1, note=death(type_, message, **more), kernel_oom_kills=kills)

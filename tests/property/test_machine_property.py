@@ -12,7 +12,8 @@ from fakes.core import Night, check_invariants, make_spec
 from smallhours.core import actions as a
 from smallhours.core import events as e
 from smallhours.core import facts as f
-from smallhours.core.events import DeathNote, ProcessSample, WallTime
+from smallhours.core.death import DeathNote
+from smallhours.core.events import ProcessSample, WallTime
 from smallhours.core.hours import WEEK_MINUTES, parse
 from smallhours.core.reasons import TAGS, tag
 from smallhours.core.settings import Settings

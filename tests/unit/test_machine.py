@@ -11,7 +11,8 @@ from smallhours.core import actions as a
 from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core import reasons as r
-from smallhours.core.events import DeathNote, ProcessSample
+from smallhours.core.death import DeathNote
+from smallhours.core.events import ProcessSample
 from smallhours.core.trial import MOVES, AttemptKey, TrialState
 
 

@@ -14,7 +14,7 @@ from smallhours.core import classify, enough
 from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core import reasons as r
-from smallhours.core.events import DeathNote
+from smallhours.core.death import DeathNote
 from smallhours.core.failures import KINDS
 from smallhours.core.reasons import TAGS
 from smallhours.core.spec import Dimension, Stopping

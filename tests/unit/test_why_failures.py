@@ -10,7 +10,7 @@ import pytest
 
 from fakes.core import Night, make_spec
 from smallhours.commands import listing, read, release
-from smallhours.core.events import DeathNote
+from smallhours.core.death import DeathNote
 from smallhours.core.spec import Stopping
 from smallhours.errors import NotFoundError
 from smallhours.inbox import lying

@@ -9,7 +9,7 @@ from typing import Any
 from smallhours.backends.base import SlotReturn
 from smallhours.backends.links import Usage
 from smallhours.core import classify
-from smallhours.core import events as e
+from smallhours.core.death import DeathNote, MemoryLeft
 from smallhours.core.footprint import Footprint, GpuPeak
 from smallhours.core.trial import AttemptKey
 
@@ -19,7 +19,7 @@ _NOTE_CHARS = {"traceback": 21_000}
 _CAUSES = 5
 
 
-def note_of(data: dict[str, Any] | None) -> e.DeathNote | None:
+def note_of(data: dict[str, Any] | None) -> DeathNote | None:
     """Return a death note as the core takes it, whatever the user's code made of the file."""
     if data is None:
         return None
@@ -29,11 +29,11 @@ def note_of(data: dict[str, Any] | None) -> e.DeathNote | None:
         for name in ("type", "message", "fingerprint", "where", "traceback", "phase", "path")
     }
     causes, memory = data.get("causes"), data.get("memory")
-    return e.DeathNote(
+    return DeathNote(
         **texts,
         errno=errno if isinstance(errno, int) else None,
         causes=_causes(causes) if isinstance(causes, list) else (),
-        memory=_memory(memory) if isinstance(memory, dict) else e.MemoryLeft(),
+        memory=_memory(memory) if isinstance(memory, dict) else MemoryLeft(),
     )
 
 
@@ -42,13 +42,13 @@ def _causes(data: list[Any]) -> tuple[tuple[str, str], ...]:
     return tuple((text(type_), text(message)) for type_, message in pairs[:_CAUSES])
 
 
-def _memory(data: dict[str, Any]) -> e.MemoryLeft:
+def _memory(data: dict[str, Any]) -> MemoryLeft:
     sizes = {
         field.name: size
-        for field in dataclasses.fields(e.MemoryLeft)
+        for field in dataclasses.fields(MemoryLeft)
         if isinstance(size := data.get(field.name.removesuffix("_bytes")), int) and size >= 0
     }
-    return e.MemoryLeft(**sizes)
+    return MemoryLeft(**sizes)
 
 
 def footprint_of(usage: Usage) -> Footprint:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from smallhours.backends.cards import SimulatedDevices
 from smallhours.backends.workload import Script
-from smallhours.core import events as e
 from smallhours.core.actions import Start
+from smallhours.core.death import DeathNote
 from smallhours.core.footprint import Footprint, GpuPeak
 from smallhours.packing.context import CONTEXT_BYTES
 
 _MIB = 2**20
 
 
-def simulated_note(type_: str, message: str, step: int, errno: int | None = None) -> e.DeathNote:
+def simulated_note(type_: str, message: str, step: int, errno: int | None = None) -> DeathNote:
     """Return the death note of a training function that raised."""
-    return e.DeathNote(
+    return DeathNote(
         type=type_,
         message=message,
         fingerprint=f"{type_} in train",

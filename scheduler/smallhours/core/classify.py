@@ -15,7 +15,8 @@ import msgspec
 
 from smallhours.core import reasons as r
 from smallhours.core.actions import Outcome
-from smallhours.core.events import DeathNote, ProcessExited
+from smallhours.core.death import DeathNote
+from smallhours.core.events import ProcessExited
 from smallhours.core.guards import STALLS_ALLOWED
 from smallhours.core.model import Study, Trial
 from smallhours.core.shortage import Surroundings, blame, is_shortage, known, parse

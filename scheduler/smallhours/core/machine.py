@@ -14,6 +14,7 @@ from smallhours.core.continuing import Continuing
 from smallhours.core.desk import Desk, why_stopped
 from smallhours.core.intake import Intake
 from smallhours.core.items import Waiter
+from smallhours.core.keeping import Keeping
 from smallhours.core.model import Trial
 from smallhours.core.night import Asked, Night
 from smallhours.core.reasons import Hung, InterruptCause, Reason
@@ -24,7 +25,6 @@ from smallhours.core.shortage import Neighbour, Surroundings
 from smallhours.core.spec import stored
 from smallhours.core.standby import Standby
 from smallhours.core.state import State
-from smallhours.core.storage import Storage, Victim
 from smallhours.core.waiting import Why
 from smallhours.core.watch import Watch
 from smallhours.core.wishes import Wishes
@@ -44,7 +44,7 @@ class Machine:
         self._watch = Watch(self._desk)
         self._standby = Standby(self._desk)
         self._scheduler = Scheduler(self._desk)
-        self._storage = Storage()
+        self._keeping = Keeping(self._desk)
         self._draining: InterruptCause | None = None
         self._finished = False
         #: Faults of GPUs, as their driver told of them.
@@ -61,11 +61,10 @@ class Machine:
                     return self._desk.out
             case e.SettingsRead():
                 self.night.settings = event.settings
-                self._storage.budget_bytes = event.settings.checkpoint_bytes
+                self._keeping.budget_bytes = event.settings.checkpoint_bytes
                 return self._desk.out  # the session need not have begun; a tick is never far
             case e.CheckpointsFound():
-                self._storage.tell(event.holdings)
-                self._keep_storage(event.at)
+                self._keeping.found(event)
             case e.EngineStarted():
                 self._engine_started(event)
             case DevicesSeen():
@@ -110,7 +109,7 @@ class Machine:
             case e.StateRestored():
                 self._state_restored(event)
             case e.CheckpointWritten():
-                self._checkpoint_written(event)
+                self._keeping.written(event)
             case e.FootprintMeasured():
                 if not self._room_after(self._footprint_measured, event):
                     return self._desk.out
@@ -285,42 +284,10 @@ class Machine:
             known[event.key] = event.footprint.after(known.get(event.key))
             self.night.placement.measured(event.key, event.footprint)
 
-    def _checkpoint_written(self, event: e.CheckpointWritten) -> None:
-        key, at = event.key, event.at
-        trial = self.state.live.get(key)
-        if trial is None:
-            return
-        spec = self.state.studies[key.study].spec
-        self._desk.record(
-            f.CheckpointSaved(
-                **key._asdict(), step=event.step, path=event.path, size_bytes=event.size_bytes
-            ),
-            at,
-        )
-        keep = {saved.path for saved in trial.resume_points()[:2]}
-        best = trial.best_step(spec) if spec.score == "best" else None
-        for saved in list(trial.checkpoints):
-            if saved.path not in keep and saved.step != best:
-                self._remove_checkpoint(Victim(key.study, key.trial, saved.path), "superseded", at)
-        self._keep_storage(at)
-
-    def _keep_storage(self, at: float) -> None:
-        """Let the worst checkpoints go where all together take more than the user wants."""
-        victims = self._storage.over(self.state)
-        for victim in victims:
-            self._remove_checkpoint(victim, "disk budget", at)
-        self._storage.removed(victims)
-
-    def _remove_checkpoint(
-        self, victim: Victim, why: Literal["superseded", "disk budget"], at: float
-    ) -> None:
-        self._desk.record(f.CheckpointRemoved(**victim._asdict(), why=why), at)
-        self._desk.out.append(a.RemoveCheckpoint(path=victim.path))
-
     @property
     def storage_short_bytes(self) -> int:
         """Bytes of checkpoints beyond the budget that have to be kept."""
-        return self._storage.short_bytes
+        return self._keeping.short_bytes
 
     # --- ends ------------------------------------------------------------------------------
 
