@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fakes.searching import LivingSearch
 from smallhours import rules
 from smallhours.backends.cards import SimulatedDevice, SimulatedDevices
 from smallhours.backends.simulated import SimulatedBackend
@@ -16,11 +17,8 @@ from smallhours.core import actions as a
 from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.core.machine import Machine
-from smallhours.core.model import Study, Trial
 from smallhours.core.reasons import GpuOom, Refused
-from smallhours.core.spec import Dimension, Goal, Params, Sampler, Stopping, StudySpec
-from smallhours.search import PastTrial, Search
-from smallhours.search_thread import past_of
+from smallhours.core.spec import Dimension, Goal, Sampler, Stopping, StudySpec
 from smallhours.simulate.interference import Load
 
 GIB = 2**30
@@ -57,25 +55,6 @@ def write(order: a.Start) -> Script:
     )
 
 
-class Living:
-    """The search as the engine keeps it."""
-
-    def __init__(self, of: StudySpec) -> None:
-        self._search = Search(of)
-
-    def ask(self, study: Study, trial: int) -> Params:
-        return self._search.ask(trial)
-
-    def introduce(self, action: a.Introduce) -> None:
-        self._search.add(PastTrial(trial=action.trial, params=action.params))
-
-    def tell(self, action: a.Tell) -> None:
-        self._search.tell(action.trial, action.outcome, action.value, action.step)
-
-    def reopen(self, trial: Trial) -> None:
-        self._search.add(past_of(trial))
-
-
 def night(sampler: str, seed: int, trials: int) -> list[f.Fact]:
     timeline, of = Timeline(), spec(sampler, seed, trials)
     devices = SimulatedDevices(
@@ -85,7 +64,7 @@ def night(sampler: str, seed: int, trials: int) -> list[f.Fact]:
     simulation = Simulation(
         Machine(rules.make),
         backend,
-        suggester=Living(of),
+        suggester=LivingSearch(of),
         began=e.WallTime(unix=1.8e9, week_minute=0.0),
     )
     simulation.submit(of)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fakes.searching import LivingSearch
 from smallhours import rules
 from smallhours.backends.simulated import SimulatedBackend
 from smallhours.backends.simulation import Simulation
@@ -12,27 +13,9 @@ from smallhours.backends.workload import ReportsNan, Script
 from smallhours.core import actions as a
 from smallhours.core import facts as f
 from smallhours.core.machine import Machine
-from smallhours.core.model import Study
 from smallhours.core.reasons import Refused
-from smallhours.core.spec import Dimension, Goal, Params, Sampler, Stopping, StudySpec
+from smallhours.core.spec import Dimension, Goal, Sampler, Stopping, StudySpec
 from smallhours.core.variety import identity
-from smallhours.search import PastTrial, Search
-
-
-class Living:
-    """The search as the engine keeps it."""
-
-    def __init__(self, of: StudySpec) -> None:
-        self._search = Search(of)
-
-    def ask(self, study: Study, trial: int) -> Params:
-        return self._search.ask(trial)
-
-    def introduce(self, action: a.Introduce) -> None:
-        self._search.add(PastTrial(trial=action.trial, params=action.params))
-
-    def tell(self, action: a.Tell) -> None:
-        self._search.tell(action.trial, action.outcome, action.value, action.step)
 
 
 def number(name: str, count: int) -> Dimension:
@@ -61,7 +44,7 @@ def write(order: a.Start) -> Script:
 
 def night(of: StudySpec, script=write) -> list[f.Fact]:
     backend = SimulatedBackend(2, script, 0, timeline=Timeline())
-    simulation = Simulation(Machine(rules.make), backend, suggester=Living(of))
+    simulation = Simulation(Machine(rules.make), backend, suggester=LivingSearch(of))
     simulation.submit(of)
     assert simulation.run(until=1e5) == "dry"
     return [fact for _, fact in simulation.facts]
