@@ -62,23 +62,25 @@ class FakeZygote:
                 self._running += 1
                 self.most = max(self.most, self._running)
             self.began.put(order["attempt"])
-            self._act(link, order["params"])
+            last_words = self._act(link, order["params"])
+            # It is gone before that is told: a slot that hears of it may order another at once.
             with self._lock:
                 self._running -= 1
+            if last_words is not None:
+                link.sendall(json.dumps(last_words).encode() + b"\n")
 
-    def _act(self, link: socket.socket, params: dict[str, Any]) -> None:
+    def _act(self, link: socket.socket, params: dict[str, Any]) -> dict[str, Any] | None:
         def say(message: dict[str, Any]) -> None:
             link.sendall(json.dumps(message).encode() + b"\n")
 
         if params.get("dies") == "before":
-            return
+            return None
         if "failed" in params:
-            say({"failed": params["failed"]})
-            return
+            return {"failed": params["failed"]}
         with contextlib.suppress(BrokenPipeError):  # the slot is dead already
             say({"pid": 4242})
         if params.get("dies") == "after":
-            return
+            return None
         if params.get("holds"):
             link.settimeout(0.02)
             while not self.release.is_set():
@@ -90,9 +92,9 @@ class FakeZygote:
                     gone = True
                 if gone:
                     self.left.put("gone")
-                    return
+                    return None
         time.sleep(params.get("seconds", 0.0))
-        say({"exit": {"code": params.get("code"), "signal": params.get("signal")}})
+        return {"exit": {"code": params.get("code"), "signal": params.get("signal")}}
 
 
 class Bed:
