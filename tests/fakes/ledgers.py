@@ -8,6 +8,7 @@ from pathlib import Path
 from smallhours.clock import boot_id
 from smallhours.core import facts as f
 from smallhours.core import reasons as r
+from smallhours.core.footprint import Footprint
 from smallhours.core.spec import Dimension, Goal, Params, Stopping, StudySpec, stored
 from smallhours.core.trial import Role
 from smallhours.ledger.store import Ledger
@@ -180,13 +181,14 @@ class Recording:
         last_step: int = 0,
         then: str = "over",
         seconds: float = 2.0,
+        footprint: Footprint | None = None,
     ) -> None:
         """End an attempt."""
         self.add(
             f.AttemptEnded(
                 study=study, trial=trial, attempt=attempt, reason=reason, seconds=seconds,
                 last_step=last_step, score=None if score is None else stored(score),
-                then=then, peak_bytes=64 * 2**20,  # type: ignore[arg-type]
+                then=then, peak_bytes=64 * 2**20, footprint=footprint,  # type: ignore[arg-type]
             )
         )  # fmt: skip
 

@@ -74,12 +74,18 @@ def mean_pace_s(study: Study, trial: Trial | None) -> float | None:
 
 
 def expected_s(study: Study) -> float | None:
-    """Return the seconds that the study's next trial will take on average; None: not known.
+    """Return the seconds that the study's next trial will take on average; None: not known."""
+    lengths = lengths_s(study)
+    return None if lengths is None else sum(seconds * share for seconds, share in lengths)
+
+
+def lengths_s(study: Study) -> list[tuple[float, float]] | None:
+    """Return how long the study's next trial may take, in seconds, and how likely each is.
 
     What rules stop early counts from the first trial that was stopped on: those before ran whole
     because there was nothing to compare them with. What runs yet counts as lasting longer than it
     has (E. L. Kaplan, P. Meier, "Nonparametric estimation from incomplete observations", JASA
-    1958), so that the short ones, which end first, do not pass for all.
+    1958), so that the short ones, which end first, do not pass for all. None: not known.
     """
     pace = mean_pace_s(study, None)
     if pace is None:
@@ -89,13 +95,13 @@ def expected_s(study: Study) -> float | None:
     if study.spec.stopping.rule != "none":
         ended += [share * whole for share in _STOPPED_SHARES]
     events = sorted([(s, False) for s in ended] + [(s, True) for s in running])
-    area, share, before = 0.0, 1.0, 0.0
+    found, share = [], 1.0
     for index, (seconds, lives) in enumerate(events):
-        area += share * (seconds - before)
-        before = seconds
         if not lives:
-            share *= 1.0 - 1.0 / (len(events) - index)
-    return area + share * max(0.0, whole - before)
+            part = share / (len(events) - index)
+            found.append((seconds, part))
+            share -= part
+    return [*found, (max([whole, *(seconds for seconds, _ in events)]), share)]
 
 
 def _seen_s(study: Study) -> tuple[list[float], list[float]]:

@@ -22,21 +22,20 @@ from smallhours.core import actions as a
 from smallhours.core import estimates
 from smallhours.core import events as e
 from smallhours.core import facts as f
+from smallhours.core.footprint import Footprint
 from smallhours.core.machine import Machine
 from smallhours.core.model import Study
 from smallhours.core.seen import DeviceSeen
 from smallhours.core.settings import Settings
 from smallhours.core.spec import Params, StudySpec
 from smallhours.core.state import State
-from smallhours.core.trial import AttemptKey, TrialState
+from smallhours.core.trial import AttemptKey
 from smallhours.rules.never import NeverRule
 from smallhours.simulate.cards import Ending, Span
 from smallhours.simulate.interference import Interference, Load
 
 #: A queue that takes longer than this is not followed to its end.
 HORIZON_S: Final = 14 * 86_400.0
-#: Ended trials without which a study's next ones are taken to run to their last step.
-_TELLING: Final = 3
 _LOOK_S: Final = 600.0
 _LAUNCH_S: Final = 1.0
 _TICK_S: Final = 10.0
@@ -146,8 +145,7 @@ class _Night:
         rng = random.Random(f"{self._seed}/{key.study}/{key.trial}")
         begun = order.resume[0].step if order.resume else 0
         on_cpu = order.device == "cpu"
-        footprints = [*before.footprints.values()]
-        drawn = rng.choice(footprints) if footprints else None
+        drawn, step_s = _like(before, rng)
         learned = before.learned.get("cores" if on_cpu else "time_slicing")
         busy = 1.0 if learned is None or learned.busy is None else learned.busy
         weight = learned.log_weight if learned is not None else None
@@ -155,9 +153,9 @@ class _Night:
         wanted = None if drawn is None else drawn.wanted_cores or drawn.cores
         return Script(
             curve=lambda _step: {study.spec.metric: 1.0},
-            steps=max(begun + 1, _length(before, study, key.trial, rng)),
+            steps=_length(before, study, key.trial, begun, rng),
             start_s=_LAUNCH_S,
-            step_s=_pace(before) or _pace(study) or 1.0,
+            step_s=step_s or _pace(study) or 1.0,
             checkpoint_every=1 if before.saves else None,
             resident_bytes=(drawn.host_bytes if drawn is not None else None) or 100_000_000,
             device_bytes=0 if on_cpu else gpu_bytes or 0,
@@ -240,13 +238,27 @@ def _pace(study: Study) -> float | None:
     return estimates.mean_pace_s(study, None)
 
 
-def _length(before: Study, study: Study, number: int, rng: random.Random) -> int:
-    """Return the step at which a trial ends: its last, or where a rule will stop it."""
-    trial = study.trials[number]
-    ended = [
-        one.last_step
-        for one in before.trials.values()
-        if one.judged and one.state is TrialState.ENDED and one.last_step
-    ]
-    whole = not trial.judged or len(ended) < _TELLING
-    return study.spec.steps if whole else rng.choice(ended)
+def _like(before: Study, rng: random.Random) -> tuple[Footprint | None, float | None]:
+    """Return what one of the study's trials needed, and the seconds that a step takes it alone."""
+    footprints, timed = before.footprints, before.timed
+    known = [number for number in timed if number in footprints] or [*footprints]
+    if not known:
+        return None, _pace(before)
+    number = rng.choice(known)
+    log_s = timed[number].log_step_s if number in timed else None
+    return footprints[number], _pace(before) if log_s is None else math.exp(log_s)
+
+
+def _length(before: Study, study: Study, number: int, begun: int, rng: random.Random) -> int:
+    """Return the step at which a trial ends that is past some: its last, or where a rule stops."""
+    last, pace = study.spec.steps, estimates.mean_pace_s(before, None)
+    if study.trials[number].judged and pace:
+        drawn = [
+            (min(last, round(seconds / pace)), share)
+            for seconds, share in estimates.lengths_s(before) or ()
+        ]
+        longer = [(step, share) for step, share in drawn if step > begun and share > 0.0]
+        if longer:
+            steps, shares = zip(*longer, strict=True)
+            return int(rng.choices(steps, shares)[0])
+    return max(begun + 1, last)
