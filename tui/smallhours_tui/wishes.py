@@ -24,6 +24,17 @@ class Wish(NamedTuple):
     will: str
 
 
+class Field(NamedTuple):
+    """A line to be typed."""
+
+    name: str
+    label: str
+    value: str = ""
+    hint: str = ""
+    #: Whether any letter may be typed; else those that close the form do so here, too.
+    free: bool = False
+
+
 #: Makes a wish of what was typed, None where that changes nothing; raises UsageError where it can't
 #: be understood.
 Reader: TypeAlias = Callable[[dict[str, str]], Wish | None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import ClassVar, Final, NamedTuple
@@ -21,12 +21,10 @@ from smallhours.snapshot.following import Following
 from smallhours.snapshot.heads import Head
 from smallhours.text import count, duration, number
 from smallhours.when import parse_duration, parse_until
-from smallhours_tui import copying, wishes
+from smallhours_tui import wishes
 from smallhours_tui.screens.base import Look
-from smallhours_tui.screens.dialogs import Confirm, Field, Form
-from smallhours_tui.screens.menu import Menu
 from smallhours_tui.widgets.cells import Cell
-from smallhours_tui.wishes import Wish
+from smallhours_tui.wishes import Field, Wish
 
 #: Actions that ask the engine for something; a dashboard that only looks has none of them.
 CHANGING: Final = frozenset({"pause", "cancel", "budget", "place", "until", "yield", "note"})
@@ -167,8 +165,8 @@ class Steered(Look):
             **{f"priority {p}": f"priority {p}" for p in Priority if p is not head.place.priority},
             "weight": f"another weight than {number(head.place.weight)}",
         }
-        menu = Menu(f"place of {self.say(head.name)}", choices, close_keys=self.keys("place"))
-        self.app.push_screen(menu, partial(self._place, ledger, head))
+        title = f"place of {self.say(head.name)}"
+        self.offer("place", title, choices, partial(self._place, ledger, head))
 
     def action_yield(self) -> None:
         """Ask for the machine, or give it back to the queue."""
@@ -223,16 +221,38 @@ class Steered(Look):
         name = head.name if trial is None else f"{head.name}/{trial}"
         texts = {"name": name, "command": f"smallhours why {name}", "row": self.row_text()}
         choices = {key: f"{key}: {self.say(text)[:60]}" for key, text in texts.items() if text}
-        menu = Menu("copy", choices, close_keys=self.keys("copy"))
-        self.app.push_screen(menu, lambda key: self._copy(texts[key]) if key else None)
+        self.offer("copy", "copy", choices, lambda key: self._copy(texts[key]) if key else None)
 
     def _copy(self, text: str) -> None:
+        from smallhours_tui import copying
+
         self.app.copy_to_clipboard(text)
         file = copying.write(text)
         also = "" if file is None else f" It is in {file} as well."
         self._tell(f"Sent to the terminal's clipboard (OSC 52).{also}")
 
-    # -- how
+    # -- how; what pops up is imported when it does
+
+    def offer(
+        self,
+        action: str,
+        title: str,
+        choices: Mapping[str, str],
+        then: Callable[[str | None], None],
+        current: str = "",
+    ) -> None:
+        """Offer a menu, and hand on the key of what is chosen, None where nothing is.
+
+        Args:
+            action: The action that does so; its keys close the menu, too.
+            title: Inert; what is chosen.
+            choices: Inert words by key.
+            then: What to do with it.
+            current: The key that is chosen now.
+        """
+        from smallhours_tui.screens.menu import Menu
+
+        self.app.push_screen(Menu(title, choices, current, close_keys=self.keys(action)), then)
 
     def keys(self, action: str) -> list[str]:
         """Return the keys that an action has here."""
@@ -247,6 +267,8 @@ class Steered(Look):
         self.dashboard.tell(text)
 
     def _confirm(self, action: str, title: str, told: str, *asked: Wish, yes: str, no: str) -> None:
+        from smallhours_tui.screens.dialogs import Confirm
+
         lines: list[list[Cell]] = [[(self.say(line), "")] for line in told.splitlines()]
         dialog = Confirm(title, lines, yes=yes, no=no, close_keys=self.keys(action))
         self.app.push_screen(dialog, lambda sure: self.dashboard.ask(*asked) if sure else None)
@@ -260,6 +282,8 @@ class Steered(Look):
         read: wishes.Reader,
         yes: str,
     ) -> None:
+        from smallhours_tui.screens.dialogs import Form
+
         lines: list[list[Cell]] = [[(self.say(line), "")] for line in told.splitlines()]
         form = Form(title, lines, fields, read=read, yes=yes, close_keys=self.keys(action))
         self.app.push_screen(form, lambda wish: self.dashboard.ask(wish) if wish else None)
