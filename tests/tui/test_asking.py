@@ -18,6 +18,8 @@ from smallhours import inbox, requests
 from smallhours.commands import asking
 from smallhours.core import events as e
 from smallhours.core import facts as f
+from smallhours.explain.continuing import nothing_to_continue
+from smallhours.snapshot import Snapshot
 from smallhours_tui.screens.steered import CHANGING
 
 
@@ -342,3 +344,38 @@ def test_order_filter_and_columns_are_found_again_at_the_next_start(night: Sampl
 
     watch(night, arrange, size=(110, 30))
     watch(night, again, size=(110, 30))
+
+
+def stopped_of(night: SampleNight) -> int:
+    """Return a trial of digits that was stopped."""
+    with Snapshot(night.home) as snapshot:
+        rows = snapshot.rows(2)
+        return next(
+            row.number for row in rows if not nothing_to_continue(snapshot.trial(2, row.number))
+        )
+
+
+def test_a_stopped_trial_is_continued_after_a_question(night: SampleNight) -> None:
+    number = stopped_of(night)
+
+    async def act(shown: Shown) -> None:
+        shown.app.open_trial(2, number)
+        await shown.press("C", "enter")
+        assert asked(night) == []
+        await shown.press("C")
+        assert f"Continue digits/{number}?" in shown.text
+        await confirm(shown)
+        body = {"study": 2, "trial": number, "by": asking.who()}
+        assert asked(night) == [("continue", body)]
+
+    watch(night, act)
+
+
+def test_known_mistakes_of_a_study_are_released_after_a_question(night: SampleNight) -> None:
+    async def act(shown: Shown) -> None:
+        await shown.press("A")
+        assert "Release digits?" in shown.text
+        await confirm(shown)
+        assert asked(night) == [("release", {"study": 2, "trial": None})]
+
+    watch(night, act)

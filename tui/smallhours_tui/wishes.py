@@ -50,6 +50,18 @@ def resume(head: Head) -> Wish:
     return Wish("release", {"study": head.id}, f"{head.name} will go on")
 
 
+def continue_(head: Head, trial: int, how: str) -> Wish:
+    """Take a stopped trial up again; `how` says from where."""
+    body = {"study": head.id, "trial": trial, "by": asking.who()}
+    return Wish("continue", body, f"{head.name}/{trial} will {how}")
+
+
+def release(head: Head, trial: int | None) -> Wish:
+    """Run a trial, or all of a study (trial None), that waits as a known mistake."""
+    name = head.name if trial is None else f"{head.name}/{trial}"
+    return Wish("release", {"study": head.id, "trial": trial}, f"{name} will be released")
+
+
 def cancel(head: Head, trial: int | None) -> Wish:
     """Give a study (trial None) or a trial up for good."""
     name = head.name if trial is None else f"{head.name}/{trial}"

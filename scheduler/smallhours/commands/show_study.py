@@ -102,7 +102,9 @@ def study(snapshot: Snapshot, study_id: int, *, as_json: bool, out: TextIO) -> N
         packed = documents.packing(snapshot.packing(study_id), snapshot.nameplates())
         found = rechecks.document(snapshot.rechecks(view))
         rows, effort = snapshot.rows(study_id), snapshot.effort(view)
-        documents.write(out, documents.study(view, effort, rows, packed=packed, recheck=found))
+        notes = snapshot.notes(study_id)
+        document = documents.study(view, effort, rows, packed=packed, recheck=found, notes=notes)
+        documents.write(out, document)
         return
     page = Page(out)
     state = state_words(view)

@@ -25,7 +25,8 @@ def trial(snapshot: Snapshot, study_id: int, number_: int, *, as_json: bool, out
     if as_json:
         from smallhours.commands import documents
 
-        documents.write(out, documents.trial(view, snapshot.nameplates()))
+        notes = snapshot.notes(study_id, number_)
+        documents.write(out, documents.trial(view, snapshot.nameplates(), notes))
         return
     study = snapshot.study(study_id)
     page = Page(out)

@@ -22,12 +22,16 @@ from smallhours.snapshot.heads import Head
 from smallhours.text import count, duration, number
 from smallhours.when import parse_duration, parse_until
 from smallhours_tui import wishes
+from smallhours_tui.screens import questions
 from smallhours_tui.screens.base import Look
+from smallhours_tui.screens.questions import Question
 from smallhours_tui.widgets.cells import Cell
 from smallhours_tui.wishes import Field, Wish
 
 #: Actions that ask the engine for something; a dashboard that only looks has none of them.
-CHANGING: Final = frozenset({"pause", "cancel", "budget", "place", "until", "yield", "note"})
+CHANGING: Final = frozenset(
+    {"pause", "cancel", "continue", "release", "budget", "place", "until", "yield", "note"}
+)
 #: Other studies that the menu offers to go before, at most; and trials that a question names.
 _OTHERS: Final = 12
 _NAMED: Final = 8
@@ -47,13 +51,17 @@ class Steered(Look):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("P", "pause", "Pause", id="steer.pause", tooltip="pause or resume the study"),
         Binding("X", "cancel", "Cancel", id="steer.cancel"),
+        Binding("C", "continue", "Continue", show=False, id="steer.continue",
+                tooltip="let a stopped trial go on to its end"),
+        Binding("A", "release", "Run after all", show=False, id="steer.release",
+                tooltip="run what waits as a known mistake"),
         Binding("B", "budget", "Budget", show=False, id="steer.budget"),
         Binding("R", "place", "Place in the queue", show=False, id="steer.place"),
         Binding("V", "yield", "Yield the machine", show=False, id="steer.yield"),
         Binding("U", "until", "Deadline", show=False, id="steer.until"),
         Binding("n", "note", "Note", show=False, id="steer.note"),
         Binding("y", "copy", "Copy", show=False, id="steer.copy"),
-    ]
+    ]  # fmt: skip
 
     @property
     @abstractmethod
@@ -122,6 +130,14 @@ class Steered(Look):
         title = f"Cancel all of {self.say(head.name)}?"
         wish = wishes.cancel(head, None)
         self._confirm("cancel", title, told, wish, yes="Cancel the study", no="Keep it")
+
+    def action_continue(self) -> None:
+        """Ask for a stopped trial to go on."""
+        self._question("continue", questions.continue_)
+
+    def action_release(self) -> None:
+        """Ask for what waits as a known mistake to be run."""
+        self._question("release", questions.release)
 
     def action_budget(self) -> None:
         """Ask for more, or fewer, trials of the study, or another limit of time."""
@@ -265,6 +281,20 @@ class Steered(Look):
 
     def _tell(self, text: str) -> None:
         self.dashboard.tell(text)
+
+    def _question(
+        self, action: str, about: Callable[[Following, Head, int | None], Question | str]
+    ) -> None:
+        """Ask what is to be asked about the subject, or tell why there is nothing to ask."""
+        found = self._study()
+        if found is None:
+            return
+        asked = about(*found, self.subject.trial)
+        if isinstance(asked, str):
+            self._tell(asked)
+            return
+        title = self.say(asked.title)
+        self._confirm(action, title, asked.told, asked.wish, yes=asked.yes, no=asked.no)
 
     def _confirm(self, action: str, title: str, told: str, *asked: Wish, yes: str, no: str) -> None:
         from smallhours_tui.screens.dialogs import Confirm
