@@ -15,7 +15,6 @@ from fakes.audience import Shown, watch
 from fakes.ledgers import EVENING, Recording
 from fakes.sample_night import SampleNight
 from smallhours import inbox, requests
-from smallhours.commands import asking
 from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.explain.continuing import nothing_to_continue
@@ -60,7 +59,7 @@ def test_a_study_is_paused_after_a_question_that_enter_alone_answers_with_no(
         await shown.press("P")
         assert "Pause digits?" in shown.text
         await confirm(shown)
-        assert asked(night) == [("pause", {"study": 2, "by": asking.who()})]
+        assert asked(night) == [("pause", {"study": 2, "by": inbox.who()})]
         answer(night, ok=True, text="paused digits")
         await shown.wait_for("paused digits")
 
@@ -119,7 +118,7 @@ def test_cancelling_names_what_is_lost_and_is_closed_by_its_own_key(
         assert asked(night) == []
         await shown.press("X")
         await confirm(shown)
-        assert asked(night) == [("cancel", {"study": 2, "trial": 20, "by": asking.who()})]
+        assert asked(night) == [("cancel", {"study": 2, "trial": 20, "by": inbox.who()})]
 
     watch(night, act, target="digits/20")
 
@@ -220,7 +219,7 @@ def test_a_machine_that_was_yielded_is_taken_back_with_the_same_key(night: Sampl
         await shown.press("V")
         assert "Take the machine back now?" in shown.text
         await confirm(shown)
-        assert asked(night) == [("yield", {"until": None, "by": asking.who()})]
+        assert asked(night) == [("yield", {"until": None, "by": inbox.who()})]
 
     watch(night, act)
 
@@ -231,7 +230,7 @@ def test_a_deadline_is_set_and_lifted(night: SampleNight) -> None:
         assert "soon" in shown.text
         assert asked(night) == []
         await shown.press(*["backspace"] * 4, *"none", "enter")
-        assert asked(night) == [("until", {"until": None, "by": asking.who()})]
+        assert asked(night) == [("until", {"until": None, "by": inbox.who()})]
 
     watch(night, act)
 
@@ -365,7 +364,7 @@ def test_a_stopped_trial_is_continued_after_a_question(night: SampleNight) -> No
         await shown.press("C")
         assert f"Continue digits/{number}?" in shown.text
         await confirm(shown)
-        body = {"study": 2, "trial": number, "by": asking.who()}
+        body = {"study": 2, "trial": number, "by": inbox.who()}
         assert asked(night) == [("continue", body)]
 
     watch(night, act)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from smallhours import inbox
 from smallhours.commands import asking
 from smallhours.errors import UsageError
 from smallhours.explain.continuing import lost, nothing_to_continue, whence
@@ -37,5 +38,5 @@ def continue_(home: Home, target: str) -> int:
         return 0
     if again := lost(trial):
         print(again, flush=True)
-    body = {"study": found.study, "trial": found.trial, "by": asking.who()}
-    return asking.ask(home, "continue", body, f"{trial.name} will {whence(trial)}: {asking.WAITS}")
+    body = {"study": found.study, "trial": found.trial, "by": inbox.who()}
+    return asking.ask(home, "continue", body, f"{trial.name} will {whence(trial)}: {inbox.WAITS}")

@@ -8,12 +8,12 @@ from typing import TextIO
 
 from smallhours import text
 from smallhours.commands.note import print_notes
-from smallhours.commands.show_study import waiting_words
 from smallhours.core.reasons import tag
 from smallhours.core.spec import Goal
 from smallhours.core.trial import Role, TrialState
 from smallhours.explain import footprint_words, in_brief, kind
 from smallhours.explain import packing as words
+from smallhours.explain.waiting import waiting_words
 from smallhours.nameplates import Nameplate
 from smallhours.snapshot import AttemptView, Snapshot, StudyView, TrialView
 from smallhours.text import Page, Piece, Toned, count, duration, number, of_kind, size

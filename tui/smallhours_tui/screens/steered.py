@@ -10,12 +10,11 @@ from typing import ClassVar, Final, NamedTuple
 
 from textual.binding import Binding, BindingType
 
-from smallhours.commands import asking
-from smallhours.commands.queue import read_weight
 from smallhours.core.spec import Priority
 from smallhours.core.trial import TrialState
 from smallhours.errors import UsageError
 from smallhours.inbox import MOST_NOTE
+from smallhours.places import read_weight
 from smallhours.snapshot import TrialView
 from smallhours.snapshot.following import Following
 from smallhours.snapshot.heads import Head
@@ -93,7 +92,7 @@ class Steered(Look):
             return
         _, head = found
         name = self.say(head.name)
-        if gone := asking.over(head):
+        if gone := head.gone:
             self._tell(f"{gone}: there is nothing to pause")
         elif head.held:
             held = "halted: " + head.halted.sentence if head.halted else "paused"
@@ -118,7 +117,7 @@ class Steered(Look):
         if self.chosen:
             self._cancel_trials(ledger, head, self.chosen)
             return
-        if gone := asking.over(head):
+        if gone := head.gone:
             self._tell(f"{gone}: there is nothing to cancel")
             return
         view = ledger.study(head.id)
@@ -168,7 +167,7 @@ class Steered(Look):
         if found is None:
             return
         ledger, head = found
-        if gone := asking.over(head):
+        if gone := head.gone:
             self._tell(f"{gone}: it has no place in the queue")
             return
         ids = [view.id for view in self.feed.night.studies if view.outcome is None]

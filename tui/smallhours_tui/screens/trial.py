@@ -9,10 +9,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.widget import Widget
 
-from smallhours.commands.why_trial import paragraphs
 from smallhours.core.reasons import tag
 from smallhours.core.trial import Role, TrialState
 from smallhours.explain import evidence, footprint_words, in_brief
+from smallhours.explain.why_trial import paragraphs
 from smallhours.logs import NAME
 from smallhours.snapshot import AttemptView, StudyView, TrialView
 from smallhours.snapshot.following import Following
