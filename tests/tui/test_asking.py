@@ -19,6 +19,7 @@ from smallhours.core import events as e
 from smallhours.core import facts as f
 from smallhours.explain.continuing import nothing_to_continue
 from smallhours.snapshot import Snapshot
+from smallhours_tui.commands import Commands
 from smallhours_tui.screens.steered import CHANGING
 
 
@@ -378,3 +379,20 @@ def test_known_mistakes_of_a_study_are_released_after_a_question(night: SampleNi
         assert asked(night) == [("release", {"study": 2, "trial": None})]
 
     watch(night, act)
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_the_palette_has_what_the_keys_of_the_screen_may_do(
+    night: SampleNight, readonly: bool
+) -> None:
+    async def act(shown: Shown) -> None:
+        names = [name for name, _, _ in Commands(shown.app.screen)._actions()]
+        assert ("pause" in names) is not readonly
+        assert "copy" in names
+        if not readonly:
+            await shown.press("colon", *"pause")
+            await shown.wait_for("the same as P")
+            await shown.press("enter")
+            await shown.wait_for("Pause digits?")
+
+    watch(night, act, readonly=readonly)
