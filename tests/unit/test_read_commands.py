@@ -346,6 +346,7 @@ def test_json_of_a_trial_has_numbers_as_numbers_and_nan_as_null(night: Recording
     assert set(shown) == {
         "trial", "number", "study", "role", "of", "params", "seed", "state", "waiting", "reason",
         "then", "continued", "score", "last_step", "seconds", "curve", "attempts", "checkpoints",
+        "notes",
     }  # fmt: skip
     assert shown["curve"] == [[1, 0.5], [2, None]]
     assert shown["score"] is None
