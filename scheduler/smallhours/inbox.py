@@ -7,6 +7,7 @@ with a `request_answered` fact in the ledger, then deletes the file.
 from __future__ import annotations
 
 import errno
+import getpass
 import os
 import sqlite3
 import time
@@ -35,6 +36,9 @@ Verb: TypeAlias = Literal[
 #: Characters of a note, at most.
 MOST_NOTE: Final = 1000
 
+#: What is said of a request that the next engine will find.
+WAITS: Final = "it waits in the inbox (no engine is running; `smallhours start` goes on)"
+
 #: Seconds between two looks at the ledger for an answer; a look takes 0.2 ms.
 _POLL_S = 0.02
 #: An answer is never older than its request; the clock may have been set back by this in between.
@@ -57,6 +61,18 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     uid: int
     pid: int
     body: dict[str, Any]
+
+
+def who() -> str:
+    """Return who asks, and from which terminal."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"uid {os.getuid()}"
+    try:
+        return f"{user}@{os.ttyname(0).removeprefix('/dev/')}"
+    except OSError:
+        return user
 
 
 def submit(home: Home, verb: Verb, body: dict[str, Any]) -> str:

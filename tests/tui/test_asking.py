@@ -15,9 +15,11 @@ from fakes.audience import Shown, watch
 from fakes.ledgers import EVENING, Recording
 from fakes.sample_night import SampleNight
 from smallhours import inbox, requests
-from smallhours.commands import asking
 from smallhours.core import events as e
 from smallhours.core import facts as f
+from smallhours.explain.continuing import nothing_to_continue
+from smallhours.snapshot import Snapshot
+from smallhours_tui.commands import Commands
 from smallhours_tui.screens.steered import CHANGING
 
 
@@ -58,7 +60,7 @@ def test_a_study_is_paused_after_a_question_that_enter_alone_answers_with_no(
         await shown.press("P")
         assert "Pause digits?" in shown.text
         await confirm(shown)
-        assert asked(night) == [("pause", {"study": 2, "by": asking.who()})]
+        assert asked(night) == [("pause", {"study": 2, "by": inbox.who()})]
         answer(night, ok=True, text="paused digits")
         await shown.wait_for("paused digits")
 
@@ -117,7 +119,7 @@ def test_cancelling_names_what_is_lost_and_is_closed_by_its_own_key(
         assert asked(night) == []
         await shown.press("X")
         await confirm(shown)
-        assert asked(night) == [("cancel", {"study": 2, "trial": 20, "by": asking.who()})]
+        assert asked(night) == [("cancel", {"study": 2, "trial": 20, "by": inbox.who()})]
 
     watch(night, act, target="digits/20")
 
@@ -218,7 +220,7 @@ def test_a_machine_that_was_yielded_is_taken_back_with_the_same_key(night: Sampl
         await shown.press("V")
         assert "Take the machine back now?" in shown.text
         await confirm(shown)
-        assert asked(night) == [("yield", {"until": None, "by": asking.who()})]
+        assert asked(night) == [("yield", {"until": None, "by": inbox.who()})]
 
     watch(night, act)
 
@@ -229,7 +231,7 @@ def test_a_deadline_is_set_and_lifted(night: SampleNight) -> None:
         assert "soon" in shown.text
         assert asked(night) == []
         await shown.press(*["backspace"] * 4, *"none", "enter")
-        assert asked(night) == [("until", {"until": None, "by": asking.who()})]
+        assert asked(night) == [("until", {"until": None, "by": inbox.who()})]
 
     watch(night, act)
 
@@ -342,3 +344,55 @@ def test_order_filter_and_columns_are_found_again_at_the_next_start(night: Sampl
 
     watch(night, arrange, size=(110, 30))
     watch(night, again, size=(110, 30))
+
+
+def stopped_of(night: SampleNight) -> int:
+    """Return a trial of digits that was stopped."""
+    with Snapshot(night.home) as snapshot:
+        rows = snapshot.rows(2)
+        return next(
+            row.number for row in rows if not nothing_to_continue(snapshot.trial(2, row.number))
+        )
+
+
+def test_a_stopped_trial_is_continued_after_a_question(night: SampleNight) -> None:
+    number = stopped_of(night)
+
+    async def act(shown: Shown) -> None:
+        shown.app.open_trial(2, number)
+        await shown.press("C", "enter")
+        assert asked(night) == []
+        await shown.press("C")
+        assert f"Continue digits/{number}?" in shown.text
+        await confirm(shown)
+        body = {"study": 2, "trial": number, "by": inbox.who()}
+        assert asked(night) == [("continue", body)]
+
+    watch(night, act)
+
+
+def test_known_mistakes_of_a_study_are_released_after_a_question(night: SampleNight) -> None:
+    async def act(shown: Shown) -> None:
+        await shown.press("A")
+        assert "Release digits?" in shown.text
+        await confirm(shown)
+        assert asked(night) == [("release", {"study": 2, "trial": None})]
+
+    watch(night, act)
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_the_palette_has_what_the_keys_of_the_screen_may_do(
+    night: SampleNight, readonly: bool
+) -> None:
+    async def act(shown: Shown) -> None:
+        names = [name for name, _, _ in Commands(shown.app.screen)._actions()]
+        assert ("pause" in names) is not readonly
+        assert "copy" in names
+        if not readonly:
+            await shown.press("colon", *"pause")
+            await shown.wait_for("the same as P")
+            await shown.press("enter")
+            await shown.wait_for("Pause digits?")
+
+    watch(night, act, readonly=readonly)

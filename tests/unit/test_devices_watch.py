@@ -18,7 +18,6 @@ from fakes.clock import ManualClock
 from fakes.nvml import FakeNvml
 from smallhours import rules
 from smallhours import status as status_file
-from smallhours.commands import devices as words
 from smallhours.commands import doctor
 from smallhours.commands.doctor_devices import Look
 from smallhours.core.machine import Machine
@@ -28,6 +27,7 @@ from smallhours.devices.mps_usable import Machine as MpsMachine
 from smallhours.devices.nvml import NvmlProbe
 from smallhours.devices.simulated import SimulatedProbe
 from smallhours.devices.watch import SLOW_S, Watch
+from smallhours.explain import devices as words
 from smallhours.explain.packing import title
 from smallhours.paths import Home
 from smallhours.status import DeviceReading

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from functools import partial
 from pathlib import Path
 
@@ -97,6 +98,17 @@ def test_show_and_why_tell_notes_without_what_a_terminal_obeys(night: Recording)
         assert "of the study" not in page
     assert "ada@pts/1, of wine/3: lr too" in out.getvalue()
     assert "ada: of the study" in out.getvalue()
+
+
+def test_notes_are_in_the_json_of_a_study_and_of_a_trial(night: Recording) -> None:
+    night.add(NOTED)
+    with Snapshot(night.home) as snapshot:
+        of_trial, of_study = io.StringIO(), io.StringIO()
+        show_trial.trial(snapshot, 1, 3, as_json=True, out=of_trial)
+        show_study.study(snapshot, 1, as_json=True, out=of_study)
+    for out in (of_trial, of_study):
+        (note_,) = json.loads(out.getvalue())["notes"]
+        assert (note_["by"], note_["trial"]) == ("ada@pts/1", 3)
 
 
 def test_news_say_who_noted_what() -> None:

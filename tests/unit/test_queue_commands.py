@@ -202,7 +202,7 @@ def test_a_move_says_who_asked_and_leaves_out_what_stays(night: Recording) -> No
     assert queue.move(night.home, "dig", place="first") == 0
     assert asked(night.home) == [
         ("move", {"study": 2, "to": "first", "before": None, "priority": None, "weight": None,
-                  "hours": None, "by": asking.who()})
+                  "hours": None, "by": inbox.who()})
     ]  # fmt: skip
 
 
@@ -275,8 +275,8 @@ def test_a_pause_waits_for_the_next_engine(
     )
     assert queue.pause(night.home, everything=True) == 0
     assert asked(night.home) == [
-        ("pause", {"study": 1, "by": asking.who()}),
-        ("pause", {"study": None, "by": asking.who()}),
+        ("pause", {"study": 1, "by": inbox.who()}),
+        ("pause", {"study": None, "by": inbox.who()}),
     ]
 
 
@@ -302,7 +302,7 @@ def test_a_deadline_is_asked_for_and_lifted(
     assert queue.until(night.home, "none") == 0
     (_, first), (_, second) = asked(night.home)
     assert before + 10800 <= first["until"] <= time.time() + 10800
-    assert second == {"until": None, "by": asking.who()}
+    assert second == {"until": None, "by": inbox.who()}
     assert "the deadline will be lifted" in capsys.readouterr().out
     with pytest.raises(UsageError, match="expected a time like"):
         queue.until(night.home, "soon")
@@ -338,7 +338,7 @@ def test_a_cancel_waits_for_the_next_engine(
 ) -> None:
     assert stop.cancel(night.home, "wine/4") == 0
     assert "wine/4 will be cancelled: it waits in the inbox" in capsys.readouterr().out
-    assert asked(night.home) == [("cancel", {"study": 1, "trial": 4, "by": asking.who()})]
+    assert asked(night.home) == [("cancel", {"study": 1, "trial": 4, "by": inbox.who()})]
 
 
 # --- adding --------------------------------------------------------------------------------

@@ -325,7 +325,7 @@ def test_json_of_a_study_holds_every_trial(night: Recording) -> None:
     assert set(shown) - set(document(night, read.show, None)["studies"][0]) == {
         "question", "hypothesis", "steps", "source", "halted", "added_at", "started_at",
         "ended_at", "states", "reasons", "confirmed", "confirmations", "steps_run", "steps_saved",
-        "seconds_saved", "packing", "recheck", "rows",
+        "seconds_saved", "packing", "notes", "recheck", "rows",
     }  # fmt: skip
     assert shown["reasons"] == {"completed": 2, "rule_cut": 1, "exception": 1}
     assert [row["trial"] for row in shown["rows"]] == [f"wine/{n}" for n in range(6)]
@@ -346,6 +346,7 @@ def test_json_of_a_trial_has_numbers_as_numbers_and_nan_as_null(night: Recording
     assert set(shown) == {
         "trial", "number", "study", "role", "of", "params", "seed", "state", "waiting", "reason",
         "then", "continued", "score", "last_step", "seconds", "curve", "attempts", "checkpoints",
+        "notes",
     }  # fmt: skip
     assert shown["curve"] == [[1, 0.5], [2, None]]
     assert shown["score"] is None

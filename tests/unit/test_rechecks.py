@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from fakes.ledgers import Recording
-from smallhours.commands import asking, continuing, read
+from smallhours import inbox
+from smallhours.commands import continuing, read
 from smallhours.core import facts as f
 from smallhours.core import reasons as r
 from smallhours.core.trial import TrialState
@@ -243,7 +244,7 @@ class TestCommand:
     ) -> None:
         assert continuing.continue_(night.home, "wine/2") == 0
         (request,) = lying(night.home)
-        body = {"study": 1, "trial": 2, "by": asking.who()}
+        body = {"study": 1, "trial": 2, "by": inbox.who()}
         assert (request.verb, request.body) == ("continue", body)
         assert "wine/2 will go on from step 6: it waits in the inbox" in capsys.readouterr().out
 

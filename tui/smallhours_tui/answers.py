@@ -6,7 +6,7 @@ import time
 from typing import Final, NamedTuple
 
 from smallhours import inbox
-from smallhours.commands.asking import WAITS
+from smallhours.inbox import WAITS
 from smallhours.paths import Home
 from smallhours.text import clean
 from smallhours_tui.wishes import Wish

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 from rich.style import Style
 from textual import events
@@ -36,11 +36,13 @@ from smallhours_tui.remembered import Remembered
 from smallhours_tui.screens import PLACES, Place
 from smallhours_tui.screens.base import Look
 from smallhours_tui.screens.night import NightScreen
-from smallhours_tui.screens.study import StudyScreen
-from smallhours_tui.screens.trial import TrialScreen
 from smallhours_tui.terminal import Terminal
 from smallhours_tui.widgets.top import Tab
 from smallhours_tui.wishes import Wish
+
+if TYPE_CHECKING:
+    from smallhours_tui.screens.study import StudyScreen
+    from smallhours_tui.screens.trial import TrialScreen
 
 #: Seconds between two looks at the ledger; half of it while somebody presses keys.
 POLL_S: Final = 1.0
@@ -121,7 +123,7 @@ class Dashboard(App[None]):
         for theme in themes.THEMES.values():
             self.register_theme(theme)
         self.theme = self._theme_name()
-        self.set_keymap(keys.read(self._names_of_keys()))
+        self.set_keymap(keys.read(self._names_of_keys))
         if self.options.ascii:
             self.add_class("-ascii")
             ScrollBar.renderer = _AsciiBars
@@ -151,8 +153,8 @@ class Dashboard(App[None]):
 
     def order_of(self, study: int) -> Sequence[int]:
         """Return the trials of a study as its table has them; empty: it is not shown there."""
-        table = self._screens_by_name.get("study")
-        if isinstance(table, StudyScreen) and table.study == study and table.is_mounted:
+        table = cast("StudyScreen | None", self._screens_by_name.get("study"))
+        if table is not None and table.study == study and table.is_mounted:
             return table.shown
         return ()
 
@@ -274,8 +276,7 @@ class Dashboard(App[None]):
 
     def open_trial(self, study: int, trial: int) -> None:
         """Show a trial on top of what is shown."""
-        screen = self._screen("trial")
-        assert isinstance(screen, TrialScreen)
+        screen = cast("TrialScreen", self._screen("trial"))
         screen.look_at(study, trial)
         if screen in self.screen_stack:
             while self.screen is not screen:
@@ -324,15 +325,12 @@ class Dashboard(App[None]):
         """Return a screen by its name; it is made when it is first wanted, and kept."""
         screen = self._screens_by_name.get(name)
         if screen is None:
-            kinds = {place.name: place.screen for place in PLACES}
-            screen = self._screens_by_name[name] = kinds.get(name, TrialScreen)()
+            screen = self._screens_by_name[name] = _kind(name)()
             self.install_screen(screen, name)
         return screen
 
     def _study_screen(self) -> StudyScreen:
-        screen = self._screen("study")
-        assert isinstance(screen, StudyScreen)
-        return screen
+        return cast("StudyScreen", self._screen("study"))
 
     def _target(self, text: str | None) -> tuple[int, int | None] | None:
         """Return what to begin with."""
@@ -360,10 +358,11 @@ class Dashboard(App[None]):
         from smallhours_tui.screens.help import Help
         from smallhours_tui.screens.menu import Columns, Menu
         from smallhours_tui.screens.steered import Steered
+        from smallhours_tui.screens.trial import TrialScreen
         from smallhours_tui.widgets.lanes import LanesChart
         from smallhours_tui.widgets.table import LineTable
 
-        screens = [place.screen for place in PLACES]
+        screens = [place.kind() for place in PLACES]
         kinds: list[type[DOMNode]] = [
             type(self),
             Look,
@@ -381,6 +380,16 @@ class Dashboard(App[None]):
         ]
         bindings = [binding for kind in kinds for binding in kind.BINDINGS]
         return {b.id for b in bindings if isinstance(b, Binding) and b.id is not None}
+
+
+def _kind(name: str) -> type[Look]:
+    """Return the class of a screen; those that are not wanted are not imported."""
+    for place in PLACES:
+        if place.name == name:
+            return place.kind()
+    from smallhours_tui.screens.trial import TrialScreen
+
+    return TrialScreen
 
 
 def _settle_memory() -> None:

@@ -47,6 +47,7 @@ class Commands(Provider):
                 partial(app.go, place.name),
                 f"the same as {place.key}",
             )
+        yield from self._actions()
         for view in app.feed.night.studies:
             name = app.signs.say(view.name)
             question = app.signs.say(view.spec.question)
@@ -55,6 +56,18 @@ class Commands(Provider):
             yield f"theme {name}", partial(setattr, app, "theme", name), "change the colours"
         yield "help", app.show_help, "the keys that work here"
         yield "leave", app.leave, "nothing is ended by it"
+
+    def _actions(self) -> Iterator[tuple[str, IgnoreReturnCallbackType, str]]:
+        """Yield what the keys of the screen below do; those it has not now are left out."""
+        screen, seen = self.screen, set[str]()
+        for active in screen.active_bindings.values():
+            binding = active.binding
+            if active.node is not screen or not active.enabled or binding.action in seen:
+                continue
+            seen.add(binding.action)
+            about = f"the same as {self._dashboard.get_key_display(binding)}"
+            said = f"{binding.tooltip}; {about}" if binding.tooltip else about
+            yield binding.description.lower(), partial(screen.run_action, binding.action), said
 
     def _trial(self, query: str) -> tuple[str, IgnoreReturnCallbackType] | None:
         ledger = self._dashboard.feed.ledger

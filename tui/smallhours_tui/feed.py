@@ -15,7 +15,6 @@ from typing import Final
 
 from smallhours import inbox, status
 from smallhours.clock import Clock, SystemClock
-from smallhours.commands.plans import in_order
 from smallhours.core import facts as f
 from smallhours.core.reasons import tag
 from smallhours.errors import LedgerError, UsageError
@@ -23,6 +22,7 @@ from smallhours.explain import kind, news
 from smallhours.paths import Home
 from smallhours.snapshot import EngineView, RunView, StudyView
 from smallhours.snapshot.following import Changed, Following
+from smallhours.snapshot.heads import in_order
 from smallhours.status import Forecast, Status
 from smallhours.text import Kind
 

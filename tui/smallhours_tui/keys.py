@@ -10,7 +10,7 @@ Every key of the dashboard has a name; the file gives names other keys::
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from smallhours import settings
@@ -23,11 +23,11 @@ def path() -> Path:
     return settings.path().with_name("keys.toml")
 
 
-def read(known: Collection[str], file: Path | None = None) -> Mapping[str, str]:
+def read(names: Callable[[], Collection[str]], file: Path | None = None) -> Mapping[str, str]:
     """Return the keys that the user wants by name of what they do.
 
     Args:
-        known: Names that there are.
+        names: Returns the names that there are; called where there is a file.
         file: The file; None: where it is looked for.
 
     Raises:
@@ -43,6 +43,7 @@ def read(known: Collection[str], file: Path | None = None) -> Mapping[str, str]:
         raise UsageError(f"{file}: can't be read: {error}") from error
     for key in found.keys() - {"keys"}:
         raise UsageError(f"{file}: there is no {key!r}: keys stand below [keys]")
+    known = names()
     keys = found.get("keys", {})
     for name, key in keys.items():
         if name not in known:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Final, TextIO
 
-from smallhours.commands.devices import words as device_words
+from smallhours.explain.devices import words as device_words
 from smallhours.explain.packing import title as device_title
 from smallhours.snapshot import StudyView
 from smallhours.text import Page, Piece, clock, moment, of_kind

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from smallhours.commands import asking
+from smallhours import inbox
 from smallhours.core.facts import StudyAdded
 from smallhours.core.spec import StudySpec
 from smallhours.inbox import Verb
@@ -24,6 +24,17 @@ class Wish(NamedTuple):
     will: str
 
 
+class Field(NamedTuple):
+    """A line to be typed."""
+
+    name: str
+    label: str
+    value: str = ""
+    hint: str = ""
+    #: Whether any letter may be typed; else those that close the form do so here, too.
+    free: bool = False
+
+
 #: Makes a wish of what was typed, None where that changes nothing; raises UsageError where it can't
 #: be understood.
 Reader: TypeAlias = Callable[[dict[str, str]], Wish | None]
@@ -31,7 +42,7 @@ Reader: TypeAlias = Callable[[dict[str, str]], Wish | None]
 
 def pause(head: Head) -> Wish:
     """Take a study off until somebody resumes it."""
-    return Wish("pause", {"study": head.id, "by": asking.who()}, f"{head.name} will be paused")
+    return Wish("pause", {"study": head.id, "by": inbox.who()}, f"{head.name} will be paused")
 
 
 def resume(head: Head) -> Wish:
@@ -39,10 +50,22 @@ def resume(head: Head) -> Wish:
     return Wish("release", {"study": head.id}, f"{head.name} will go on")
 
 
+def continue_(head: Head, trial: int, how: str) -> Wish:
+    """Take a stopped trial up again; `how` says from where."""
+    body = {"study": head.id, "trial": trial, "by": inbox.who()}
+    return Wish("continue", body, f"{head.name}/{trial} will {how}")
+
+
+def release(head: Head, trial: int | None) -> Wish:
+    """Run a trial, or all of a study (trial None), that waits as a known mistake."""
+    name = head.name if trial is None else f"{head.name}/{trial}"
+    return Wish("release", {"study": head.id, "trial": trial}, f"{name} will be released")
+
+
 def cancel(head: Head, trial: int | None) -> Wish:
     """Give a study (trial None) or a trial up for good."""
     name = head.name if trial is None else f"{head.name}/{trial}"
-    body = {"study": head.id, "trial": trial, "by": asking.who()}
+    body = {"study": head.id, "trial": trial, "by": inbox.who()}
     return Wish("cancel", body, f"{name} will be cancelled")
 
 
@@ -62,7 +85,7 @@ def move(
         "priority": priority,
         "weight": weight,
         "hours": None,
-        "by": asking.who(),
+        "by": inbox.who(),
     }
     return Wish("move", body, f"{head.name} will be moved")
 
@@ -92,12 +115,12 @@ def budget(added: StudyAdded, spec: StudySpec, trials: int, study_time_s: float 
 def yield_(until: float, now: float) -> Wish:
     """Give the machine back until a wall time (Unix seconds)."""
     will = f"the machine will be yielded until {clock(until, now)}"
-    return Wish("yield", {"until": until, "by": asking.who()}, will)
+    return Wish("yield", {"until": until, "by": inbox.who()}, will)
 
 
 def take_back() -> Wish:
     """Go on now with what was taken off the machine."""
-    return Wish("yield", {"until": None, "by": asking.who()}, "the machine will be taken back")
+    return Wish("yield", {"until": None, "by": inbox.who()}, "the machine will be taken back")
 
 
 def until(at: float | None, now: float) -> Wish:
@@ -105,11 +128,11 @@ def until(at: float | None, now: float) -> Wish:
     said = "the deadline will be lifted"
     if at is not None:
         said = f"the deadline will be {clock(at, now)}"
-    return Wish("until", {"until": at, "by": asking.who()}, said)
+    return Wish("until", {"until": at, "by": inbox.who()}, said)
 
 
 def note(head: Head, trial: int | None, text: str) -> Wish:
     """Keep a line about a study (trial None) or a trial."""
     name = head.name if trial is None else f"{head.name}/{trial}"
-    body = {"study": head.id, "trial": trial, "text": text, "by": asking.who()}
+    body = {"study": head.id, "trial": trial, "text": text, "by": inbox.who()}
     return Wish("note", body, f"the note of {name} will be kept")

@@ -49,8 +49,8 @@ def took(seconds: float) -> str:
     return f"{seconds:.1f}s" if seconds < 9.95 else f"{seconds:.0f}s"
 
 
-def engine(night: Night) -> tuple[str, str]:
-    """Return how the engine is, and the style of that."""
+def engine(night: Night, *, brief: bool = False) -> tuple[str, str]:
+    """Return how the engine is, in a few words where it is to be brief, and the style of that."""
     if night.trouble:
         return "the ledger can't be read", "failed"
     if night.past:
@@ -58,24 +58,28 @@ def engine(night: Night) -> tuple[str, str]:
     if night.engine is None:
         return "nothing has run yet", "waiting"
     if night.engine.restarting:
-        return "the engine died and is being started again", "failed"
+        return (
+            "engine restarts" if brief else "the engine died and is being started again",
+            "failed",
+        )
     if not night.engine.running:
-        return _stopped(night), "stopped"
+        return _stopped(night, brief=brief), "stopped"
     if night.plans is None:
         return "the engine begins", "running"
     silent = night.now - night.plans.at
     if silent > SILENT_S:
-        return f"the engine has been silent for {age(silent)}", "failed"
+        told = "engine silent" if brief else "the engine has been silent for"
+        return f"{told} {age(silent)}", "failed"
     return "engine up", "running"
 
 
-def _stopped(night: Night) -> str:
+def _stopped(night: Night, *, brief: bool) -> str:
     last = "" if night.last_at is None else f" {clock(night.last_at, night.now)}"
     known = night.engine
     if known is None or known.session is None:
         return "no engine runs"
     if known.ended is None:
-        return f"the engine died, last event{last}"
+        return f"engine died{last}" if brief else f"the engine died, last event{last}"
     return f"engine stopped{last}"
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from smallhours import inbox, submit
 from smallhours.commands import asking
-from smallhours.commands.queue import read_priority, read_weight
 from smallhours.core.spec import Priority
 from smallhours.errors import UsageError
 from smallhours.paths import Home
+from smallhours.places import read_priority, read_weight
 
 
 def add(
@@ -55,7 +55,7 @@ def add(
     code = 0
     for study in added:
         answered = asking.answer(home, study.request)
-        code = max(code, asking.tell(answered, f"{study.name} will be added: {asking.WAITS}"))
+        code = max(code, asking.tell(answered, f"{study.name} will be added: {inbox.WAITS}"))
         if first and answered is not None and answered[0]:
             code = max(code, _put_first(home, study.name))
     return code
@@ -63,5 +63,5 @@ def add(
 
 def _put_first(home: Home, name: str) -> int:
     head = asking.study(home, name, "move")
-    body = {"study": head.id, "to": "first", "by": asking.who()}
-    return asking.tell(asking.answer(home, inbox.submit(home, "move", body)), asking.WAITS)
+    body = {"study": head.id, "to": "first", "by": inbox.who()}
+    return asking.tell(asking.answer(home, inbox.submit(home, "move", body)), inbox.WAITS)

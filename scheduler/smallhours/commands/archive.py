@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from smallhours import housekeeping
+from smallhours import housekeeping, inbox
 from smallhours.commands import asking
 from smallhours.errors import UsageError
 from smallhours.paths import Home
@@ -87,7 +87,7 @@ def _over(home: Home, name: str, verb: str) -> Head:
         UsageError: something of it is left to do.
     """
     head = asking.study(home, name, verb)
-    if not asking.over(head):
+    if not head.gone:
         raise UsageError(
             f"{head.name} is not over: `smallhours cancel {head.name}` ends it, then"
             f" `smallhours {verb} {head.name}`"
@@ -96,7 +96,7 @@ def _over(home: Home, name: str, verb: str) -> Head:
 
 
 def _ask(home: Home, head: Head, *, remove: bool) -> int:
-    body = {"study": head.id, "by": asking.who(), "remove": remove}
+    body = {"study": head.id, "by": inbox.who(), "remove": remove}
     return asking.ask(home, "archive", body, _WAITS.format("removed" if remove else "archived"))
 
 

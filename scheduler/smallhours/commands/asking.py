@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -22,20 +20,6 @@ _ANSWER_LIMIT_S = 10.0
 #: Seconds of waiting between two looks whether the engine still lives.
 _LOOK_S = 0.5
 _REFUSED = 2
-#: What is said of a request that the next engine will find.
-WAITS = "it waits in the inbox (no engine is running; `smallhours start` goes on)"
-
-
-def who() -> str:
-    """Return who asks, and from which terminal."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = f"uid {os.getuid()}"
-    try:
-        return f"{user}@{os.ttyname(0).removeprefix('/dev/')}"
-    except OSError:
-        return user
 
 
 def study(home: Home, text: str, verb: str) -> Head:
@@ -75,16 +59,7 @@ def heads(home: Home) -> list[Head]:
         return []
 
 
-def over(head: Head) -> str:
-    """Return what a study is that nothing will be started of any more; empty: it is open."""
-    if head.removed:
-        return f"{head.name} was removed"
-    if head.retired:
-        return f"{head.name} was put aside"
-    return f"{head.name} is over" if head.ended else ""
-
-
-def ask(home: Home, verb: inbox.Verb, body: Mapping[str, Any], waits: str = WAITS) -> int:
+def ask(home: Home, verb: inbox.Verb, body: Mapping[str, Any], waits: str = inbox.WAITS) -> int:
     """Ask the engine for something and print its answer.
 
     Args:

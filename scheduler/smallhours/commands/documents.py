@@ -12,7 +12,15 @@ import msgspec
 from smallhours.core.reasons import Completed, Diverged, Reason
 from smallhours.explain import packing as words
 from smallhours.nameplates import Nameplate
-from smallhours.snapshot import AttemptView, Effort, PackingView, StudyView, TrialRow, TrialView
+from smallhours.snapshot import (
+    AttemptView,
+    Effort,
+    Note,
+    PackingView,
+    StudyView,
+    TrialRow,
+    TrialView,
+)
 
 
 def write(out: TextIO, document: Mapping[str, object]) -> None:
@@ -85,6 +93,7 @@ def study(
     *,
     packed: Mapping[str, object] | None,
     recheck: Mapping[str, object],
+    notes: list[Note],
 ) -> dict[str, object]:
     """Return everything about a study.
 
@@ -94,6 +103,7 @@ def study(
         rows: All of them.
         packed: How its trials were packed; None: they have fixed places.
         recheck: What its rechecked trials say of stopping.
+        notes: What was written about it and its trials.
     """
     return {
         **study_in_brief(view, effort),
@@ -114,11 +124,12 @@ def study(
         "seconds_saved": effort.seconds_saved,
         "packing": packed,
         "recheck": recheck,
+        "notes": [note._asdict() for note in notes],
         "rows": [{"trial": view.trial_name(row.number), **plain(row)} for row in rows],
     }
 
 
-def trial(view: TrialView, plates: Mapping[str, Nameplate]) -> dict[str, object]:
+def trial(view: TrialView, plates: Mapping[str, Nameplate], notes: list[Note]) -> dict[str, object]:
     """Return everything about a trial."""
     return {
         "trial": view.name,
@@ -139,6 +150,7 @@ def trial(view: TrialView, plates: Mapping[str, Nameplate]) -> dict[str, object]
         "curve": list(view.curve.items()),
         "attempts": [_attempt(attempt, plates) for attempt in view.attempts],
         "checkpoints": view.checkpoints,
+        "notes": [note._asdict() for note in notes],
     }
 
 

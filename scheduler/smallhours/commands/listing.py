@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from smallhours import text
-from smallhours.commands.plans import Plans, in_order, open_ledger, requests, waiting_in_brief
+from smallhours.commands.plans import Plans, open_ledger, requests, waiting_in_brief
 from smallhours.commands.show_study import OUTCOMES
 from smallhours.core.failures import KINDS, Kind
 from smallhours.paths import Home
 from smallhours.snapshot import Snapshot, StudyView
 from smallhours.snapshot.compare import against_baseline
-from smallhours.snapshot.heads import Head
+from smallhours.snapshot.heads import Head, in_order
 from smallhours.text import Page, Piece, Toned, clock, count, number
 
 #: Studies that are over and listed without ``--all``: the latest.

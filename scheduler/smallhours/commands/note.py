@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from smallhours import inbox
 from smallhours.commands import asking
 from smallhours.errors import UsageError
 from smallhours.inbox import MOST_NOTE
@@ -30,8 +31,8 @@ def note(home: Home, target: str, words: list[str]) -> int:
     with Snapshot(home) as snapshot:
         found = snapshot.resolve(target)
         head = snapshot.head(found.study)
-    body = {"study": found.study, "trial": found.trial, "text": text, "by": asking.who()}
-    return asking.ask(home, "note", body, f"the note of {head.name} is kept: {asking.WAITS}")
+    body = {"study": found.study, "trial": found.trial, "text": text, "by": inbox.who()}
+    return asking.ask(home, "note", body, f"the note of {head.name} is kept: {inbox.WAITS}")
 
 
 def said(note: Note, study: str) -> str:

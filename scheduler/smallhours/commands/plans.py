@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from smallhours import inbox, status
-from smallhours.core.spec import Priority
 from smallhours.errors import UsageError
 from smallhours.paths import Home
 from smallhours.snapshot import EngineView, Snapshot, StudyView
-from smallhours.snapshot.heads import Head
 from smallhours.status import Forecast, Status, Waiting
 from smallhours.text import clean, clock, duration
 
@@ -48,20 +46,6 @@ class Plans:
         """Return how long ago something began: ``for 12 s``, ``since 22:10``."""
         ago = self.now - at
         return f"for {duration(ago)}" if ago < 600 else f"since {clock(at, self.now)}"
-
-
-def in_order(heads: list[Head]) -> list[Head]:
-    """Return studies by priority and place; those that are over at the end.
-
-    Among those of one priority the engine goes by what each had of its share, too.
-    """
-
-    def key(head: Head) -> tuple[bool, int, float, int]:
-        if head.over:
-            return True, 0, -(head.ended_at or head.added_at), head.id
-        return False, Priority(head.place.priority).rank, head.place.place, head.id
-
-    return sorted(heads, key=key)
 
 
 def open_ledger(home: Home) -> Snapshot | None:

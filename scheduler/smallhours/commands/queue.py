@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from smallhours import inbox
 from smallhours.commands import asking
-from smallhours.core.spec import Priority
 from smallhours.errors import UsageError
 from smallhours.hints import expected
 from smallhours.paths import Home
+from smallhours.places import read_priority, read_weight
 from smallhours.text import clock
 
 _PLACES = ("first", "last")
@@ -63,15 +64,15 @@ def move(
     other = None if before is None else asking.study(home, before, "move")
     if other is not None and other.id == head.id:
         raise UsageError(f"{head.name} can't go before itself")
-    gone = asking.over(head) or (asking.over(other) if other is not None else "")
+    gone = head.gone or (other.gone if other is not None else "")
     if gone:
         raise UsageError(f"{gone}: it has no place in the queue")
     body |= {
         "study": head.id,
         "before": None if other is None else other.id,
-        "by": asking.who(),
+        "by": inbox.who(),
     }
-    return asking.ask(home, "move", body, f"{head.name} will be moved: {asking.WAITS}")
+    return asking.ask(home, "move", body, f"{head.name} will be moved: {inbox.WAITS}")
 
 
 def pause(home: Home, name: str | None = None, *, everything: bool = False) -> int:
@@ -92,15 +93,15 @@ def pause(home: Home, name: str | None = None, *, everything: bool = False) -> i
     if (name is not None) is everything:
         raise UsageError("pause which? `smallhours pause NAME`, or `--all`")
     if name is None:
-        body: dict[str, Any] = {"study": None, "by": asking.who()}
-        return asking.ask(home, "pause", body, f"all will be paused: {asking.WAITS}")
+        body: dict[str, Any] = {"study": None, "by": inbox.who()}
+        return asking.ask(home, "pause", body, f"all will be paused: {inbox.WAITS}")
     head = asking.study(home, name, "pause")
-    gone = asking.over(head)
+    gone = head.gone
     if gone or head.paused:
         print(f"{gone or f'{head.name} is paused already'}: there is nothing to pause")
         return 0
-    body = {"study": head.id, "by": asking.who()}
-    return asking.ask(home, "pause", body, f"{head.name} will be paused: {asking.WAITS}")
+    body = {"study": head.id, "by": inbox.who()}
+    return asking.ask(home, "pause", body, f"{head.name} will be paused: {inbox.WAITS}")
 
 
 def until(home: Home, when: str) -> int:
@@ -125,38 +126,7 @@ def until(home: Home, when: str) -> int:
         if at is None
         else f"the deadline will be {clock(at, now.timestamp())}"
     )
-    return asking.ask(home, "until", {"until": at, "by": asking.who()}, f"{wish}: {asking.WAITS}")
-
-
-def read_priority(text: str) -> str:
-    """Return a priority that was typed.
-
-    Raises:
-        UsageError: there is no such one.
-    """
-    known = [str(priority) for priority in Priority]
-    if text not in known:
-        raise UsageError(f"--priority: {expected(text, known)}")
-    return text
-
-
-def read_weight(text: str) -> float:
-    """Return a weight that was typed.
-
-    Raises:
-        UsageError: it is none.
-    """
-    from smallhours.study_keys import MOST_WEIGHT
-
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = 0.0
-    if not 0 < weight <= MOST_WEIGHT:
-        raise UsageError(
-            f"--weight: expected a number above 0, {MOST_WEIGHT:.0f} at most, got {text!r}"
-        )
-    return weight
+    return asking.ask(home, "until", {"until": at, "by": inbox.who()}, f"{wish}: {inbox.WAITS}")
 
 
 def _read_hours(texts: list[str]) -> list[str]:

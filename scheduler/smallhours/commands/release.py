@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from smallhours import inbox
 from smallhours.commands import asking
 from smallhours.paths import Home
 from smallhours.snapshot import Snapshot
@@ -25,4 +26,4 @@ def release(home: Home, target: str) -> int:
         head = snapshot.head(found.study)
     name = head.name if found.trial is None else f"{head.name}/{found.trial}"
     body = {"study": found.study, "trial": found.trial}
-    return asking.ask(home, "release", body, f"{name} will be released: {asking.WAITS}")
+    return asking.ask(home, "release", body, f"{name} will be released: {inbox.WAITS}")

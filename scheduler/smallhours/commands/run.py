@@ -227,7 +227,7 @@ def resume(home: Home, name: str | None = None, *, devices: str | None = None) -
 
 def ask_deadline(home: Home, until: float) -> str:
     """Ask for everything to be over by a time (Unix seconds); return the request's id."""
-    return inbox.submit(home, "until", {"until": until, "by": asking.who()})
+    return inbox.submit(home, "until", {"until": until, "by": inbox.who()})
 
 
 def say_detached() -> None:

@@ -11,7 +11,8 @@ from smallhours.core.reasons import tag
 from smallhours.core.trial import Role, TrialState
 from smallhours.explain import WORDS, in_brief, kind
 from smallhours.explain import packing as words
-from smallhours.snapshot import Effort, EngineView, Snapshot, StudyView, TrialView, Waiting
+from smallhours.explain.waiting import waiting_words
+from smallhours.snapshot import Effort, EngineView, Snapshot, StudyView, TrialView
 from smallhours.snapshot.compare import against_baseline
 from smallhours.text import Page, Piece, Toned, count, duration, number, of_kind
 
@@ -39,22 +40,6 @@ OUTCOMES = {
     "exhausted": "exhausted",
     "enough": "found enough",
 }
-_WAITING = {
-    "place": "for a free place",
-    "alone": "to run alone: it ran out of memory beside others",
-    "known_mistake": "as a known mistake, until `release` or `cancel`",
-    "study_halted": "because its study is halted",
-    "study_over": "in vain: its study is over",
-    "engine_down": "for the engine: `smallhours resume`",
-    "engine_restarts": "for the engine, which died and is being started again",
-}
-
-
-def waiting_words(waiting: Waiting) -> str:
-    """Return why a trial waits, and what it will do."""
-    whence = f"to go on from step {waiting.from_step}" if waiting.from_step else "to begin again"
-    what = {"start": "", "retry": ", to be tried again", "resume": f", {whence}"}[waiting.to]
-    return f"{_WAITING[waiting.why]}{what}"
 
 
 def state_words(study: StudyView) -> str:
@@ -102,7 +87,9 @@ def study(snapshot: Snapshot, study_id: int, *, as_json: bool, out: TextIO) -> N
         packed = documents.packing(snapshot.packing(study_id), snapshot.nameplates())
         found = rechecks.document(snapshot.rechecks(view))
         rows, effort = snapshot.rows(study_id), snapshot.effort(view)
-        documents.write(out, documents.study(view, effort, rows, packed=packed, recheck=found))
+        notes = snapshot.notes(study_id)
+        document = documents.study(view, effort, rows, packed=packed, recheck=found, notes=notes)
+        documents.write(out, document)
         return
     page = Page(out)
     state = state_words(view)

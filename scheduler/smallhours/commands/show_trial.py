@@ -8,12 +8,12 @@ from typing import TextIO
 
 from smallhours import text
 from smallhours.commands.note import print_notes
-from smallhours.commands.show_study import waiting_words
 from smallhours.core.reasons import tag
 from smallhours.core.spec import Goal
 from smallhours.core.trial import Role, TrialState
 from smallhours.explain import footprint_words, in_brief, kind
 from smallhours.explain import packing as words
+from smallhours.explain.waiting import waiting_words
 from smallhours.nameplates import Nameplate
 from smallhours.snapshot import AttemptView, Snapshot, StudyView, TrialView
 from smallhours.text import Page, Piece, Toned, count, duration, number, of_kind, size
@@ -25,7 +25,8 @@ def trial(snapshot: Snapshot, study_id: int, number_: int, *, as_json: bool, out
     if as_json:
         from smallhours.commands import documents
 
-        documents.write(out, documents.trial(view, snapshot.nameplates()))
+        notes = snapshot.notes(study_id, number_)
+        documents.write(out, documents.trial(view, snapshot.nameplates(), notes))
         return
     study = snapshot.study(study_id)
     page = Page(out)

@@ -8,13 +8,12 @@ from typing import Any, TextIO
 import msgspec
 
 from smallhours import text
-from smallhours.commands import devices
 from smallhours.commands.listing import print_requests
 from smallhours.commands.plans import Plans, open_ledger, requests
 from smallhours.core.trial import TrialState
 from smallhours.core.waiting import Why
 from smallhours.devices.base import CPU
-from smallhours.explain import news, packing
+from smallhours.explain import devices, news, packing
 from smallhours.paths import Home
 from smallhours.snapshot import EngineView, RunView, Snapshot
 from smallhours.snapshot.heads import Head

@@ -80,13 +80,13 @@ def cancel(home: Home, target: str) -> int:
     if over:
         print(f"{over}: there is nothing to cancel")
         return 0
-    body = {"study": found.study, "trial": found.trial, "by": asking.who()}
-    return asking.ask(home, "cancel", body, f"{name} will be cancelled: {asking.WAITS}")
+    body = {"study": found.study, "trial": found.trial, "by": inbox.who()}
+    return asking.ask(home, "cancel", body, f"{name} will be cancelled: {inbox.WAITS}")
 
 
 def _over(snapshot: Snapshot, head: Head, trial: int | None) -> str:
     """Return what a study or a trial that can't be cancelled any more is; empty: it can."""
     if trial is None:
-        return asking.over(head)
+        return head.gone
     view = snapshot.trial(head.id, trial)
     return f"{view.name} is over" if view.state is TrialState.ENDED else ""

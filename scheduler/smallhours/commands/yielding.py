@@ -48,7 +48,7 @@ def yield_(
         print(_NOTHING)
         return 0
     begun = time.monotonic()
-    body = {"until": goes_on_at, "by": asking.who()}
+    body = {"until": goes_on_at, "by": inbox.who()}
     request = inbox.submit(home, "yield", body)
     answered = asking.answer(home, request)
     if answered is None:

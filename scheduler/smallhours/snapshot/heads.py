@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from smallhours.core import facts as f
-from smallhours.core.spec import StudySpec
+from smallhours.core.spec import Priority, StudySpec
 from smallhours.snapshot.source import Source
 from smallhours.snapshot.views import Place
 
@@ -53,6 +53,15 @@ class Head(msgspec.Struct):
     def over(self) -> bool:
         """Whether nothing of it will be started any more."""
         return self.nameless or self.ended is not None
+
+    @property
+    def gone(self) -> str:
+        """What it is, where nothing will be started of it any more; empty: it is open."""
+        if self.removed:
+            return f"{self.name} was removed"
+        if self.retired:
+            return f"{self.name} was put aside"
+        return f"{self.name} is over" if self.ended else ""
 
     @property
     def held(self) -> bool:
@@ -119,3 +128,17 @@ def heads(source: Source) -> dict[int, Head]:
             case _:
                 pass
     return found
+
+
+def in_order(heads: list[Head]) -> list[Head]:
+    """Return studies by priority and place; those that are over at the end.
+
+    Among those of one priority the engine goes by what each had of its share, too.
+    """
+
+    def key(head: Head) -> tuple[bool, int, float, int]:
+        if head.over:
+            return True, 0, -(head.ended_at or head.added_at), head.id
+        return False, Priority(head.place.priority).rank, head.place.place, head.id
+
+    return sorted(heads, key=key)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from smallhours_tui.screens.base import Look
-from smallhours_tui.screens.lanes import LanesScreen
-from smallhours_tui.screens.night import NightScreen
-from smallhours_tui.screens.study import StudyScreen
-from smallhours_tui.screens.why import WhyScreen
+if TYPE_CHECKING:
+    from smallhours_tui.screens.base import Look
 
 
 class Place(NamedTuple):
@@ -17,14 +15,21 @@ class Place(NamedTuple):
     key: str
     name: str
     title: str
-    screen: type[Look]
+    #: Module below this package, and class: it is imported when it is first wanted.
+    where: str
+
+    def kind(self) -> type[Look]:
+        """Return the class of the screen."""
+        module, _, name = self.where.partition(".")
+        found: type[Look] = getattr(import_module(f"{__name__}.{module}"), name)
+        return found
 
 
 #: In the order of the header. A screen that is added here has its key, its tab, its entry in the
 #: palette and its line in the help.
 PLACES: Final = (
-    Place("1", "night", "Night", NightScreen),
-    Place("2", "study", "Study", StudyScreen),
-    Place("3", "lanes", "Lanes", LanesScreen),
-    Place("4", "why", "Why", WhyScreen),
+    Place("1", "night", "Night", "night.NightScreen"),
+    Place("2", "study", "Study", "study.StudyScreen"),
+    Place("3", "lanes", "Lanes", "lanes.LanesScreen"),
+    Place("4", "why", "Why", "why.WhyScreen"),
 )

@@ -12,7 +12,6 @@ from smallhours_tui import order
 from smallhours_tui.feed import Night
 from smallhours_tui.remembered import Arranged
 from smallhours_tui.screens import study_rows
-from smallhours_tui.screens.menu import Columns, Menu
 from smallhours_tui.screens.steered import Steered
 from smallhours_tui.widgets.table import LineTable
 
@@ -52,8 +51,7 @@ class Arranging(Steered):
         current = self.arrangement.sort
         if current in choices:
             choices[current] += "   (turn around)"
-        menu = Menu("sort by", choices, current, close_keys=self.keys("sort"))
-        self.app.push_screen(menu, self._sort_by)
+        self.offer("sort", "sort by", choices, self._sort_by, current)
 
     def action_reverse(self) -> None:
         """Turn the order around; what has no score stays last."""
@@ -61,6 +59,8 @@ class Arranging(Steered):
 
     def action_columns(self) -> None:
         """Offer the columns, to be shown or left out."""
+        from smallhours_tui.screens.menu import Columns
+
         titles = {order.of_param(name): self.say(name) for name in self.params()}
         menu = Columns(
             {**study_rows.OPTIONAL, **titles},
@@ -82,8 +82,7 @@ class Arranging(Steered):
         names = {name: self.say(name) for name in ledger.metrics(study, trial)}
         names = {view.spec.metric: self.say(view.spec.metric), **names}
         current = self.arrangement.metric or view.spec.metric
-        menu = Menu("curves of", names, current, close_keys=self.keys("metric"))
-        self.app.push_screen(menu, self._take_metric)
+        self.offer("metric", "curves of", names, self._take_metric, current)
 
     def _take_metric(self, name: str | None) -> None:
         view = self.view_in(self.feed.night)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -15,7 +15,7 @@ from textual.widgets import Button, Input, Static
 from smallhours.errors import UsageError
 from smallhours_tui.widgets.cells import Cell
 from smallhours_tui.widgets.prose import Paragraphs
-from smallhours_tui.wishes import Reader, Wish
+from smallhours_tui.wishes import Field, Reader, Wish
 
 
 class Confirm(ModalScreen[bool]):
@@ -74,17 +74,6 @@ class Confirm(ModalScreen[bool]):
         if event.key in self._close_keys:
             event.stop()
             self.dismiss(False)
-
-
-class Field(NamedTuple):
-    """A line to be typed."""
-
-    name: str
-    label: str
-    value: str = ""
-    hint: str = ""
-    #: Whether any letter may be typed; else those that close the form do so here, too.
-    free: bool = False
 
 
 class _Line(Input):

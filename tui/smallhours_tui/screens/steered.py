@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import ClassVar, Final, NamedTuple
 
 from textual.binding import Binding, BindingType
 
-from smallhours.commands import asking
-from smallhours.commands.queue import read_weight
 from smallhours.core.spec import Priority
 from smallhours.core.trial import TrialState
 from smallhours.errors import UsageError
 from smallhours.inbox import MOST_NOTE
+from smallhours.places import read_weight
 from smallhours.snapshot import TrialView
 from smallhours.snapshot.following import Following
 from smallhours.snapshot.heads import Head
 from smallhours.text import count, duration, number
 from smallhours.when import parse_duration, parse_until
-from smallhours_tui import copying, wishes
+from smallhours_tui import wishes
+from smallhours_tui.screens import questions
 from smallhours_tui.screens.base import Look
-from smallhours_tui.screens.dialogs import Confirm, Field, Form
-from smallhours_tui.screens.menu import Menu
+from smallhours_tui.screens.questions import Question
 from smallhours_tui.widgets.cells import Cell
-from smallhours_tui.wishes import Wish
+from smallhours_tui.wishes import Field, Wish
 
 #: Actions that ask the engine for something; a dashboard that only looks has none of them.
-CHANGING: Final = frozenset({"pause", "cancel", "budget", "place", "until", "yield", "note"})
+CHANGING: Final = frozenset(
+    {"pause", "cancel", "continue", "release", "budget", "place", "until", "yield", "note"}
+)
 #: Other studies that the menu offers to go before, at most; and trials that a question names.
 _OTHERS: Final = 12
 _NAMED: Final = 8
@@ -49,13 +50,17 @@ class Steered(Look):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("P", "pause", "Pause", id="steer.pause", tooltip="pause or resume the study"),
         Binding("X", "cancel", "Cancel", id="steer.cancel"),
+        Binding("C", "continue", "Continue", show=False, id="steer.continue",
+                tooltip="let a stopped trial go on to its end"),
+        Binding("A", "release", "Run after all", show=False, id="steer.release",
+                tooltip="run what waits as a known mistake"),
         Binding("B", "budget", "Budget", show=False, id="steer.budget"),
         Binding("R", "place", "Place in the queue", show=False, id="steer.place"),
         Binding("V", "yield", "Yield the machine", show=False, id="steer.yield"),
         Binding("U", "until", "Deadline", show=False, id="steer.until"),
         Binding("n", "note", "Note", show=False, id="steer.note"),
         Binding("y", "copy", "Copy", show=False, id="steer.copy"),
-    ]
+    ]  # fmt: skip
 
     @property
     @abstractmethod
@@ -87,7 +92,7 @@ class Steered(Look):
             return
         _, head = found
         name = self.say(head.name)
-        if gone := asking.over(head):
+        if gone := head.gone:
             self._tell(f"{gone}: there is nothing to pause")
         elif head.held:
             held = "halted: " + head.halted.sentence if head.halted else "paused"
@@ -112,7 +117,7 @@ class Steered(Look):
         if self.chosen:
             self._cancel_trials(ledger, head, self.chosen)
             return
-        if gone := asking.over(head):
+        if gone := head.gone:
             self._tell(f"{gone}: there is nothing to cancel")
             return
         view = ledger.study(head.id)
@@ -124,6 +129,14 @@ class Steered(Look):
         title = f"Cancel all of {self.say(head.name)}?"
         wish = wishes.cancel(head, None)
         self._confirm("cancel", title, told, wish, yes="Cancel the study", no="Keep it")
+
+    def action_continue(self) -> None:
+        """Ask for a stopped trial to go on."""
+        self._question("continue", questions.continue_)
+
+    def action_release(self) -> None:
+        """Ask for what waits as a known mistake to be run."""
+        self._question("release", questions.release)
 
     def action_budget(self) -> None:
         """Ask for more, or fewer, trials of the study, or another limit of time."""
@@ -154,7 +167,7 @@ class Steered(Look):
         if found is None:
             return
         ledger, head = found
-        if gone := asking.over(head):
+        if gone := head.gone:
             self._tell(f"{gone}: it has no place in the queue")
             return
         ids = [view.id for view in self.feed.night.studies if view.outcome is None]
@@ -167,8 +180,8 @@ class Steered(Look):
             **{f"priority {p}": f"priority {p}" for p in Priority if p is not head.place.priority},
             "weight": f"another weight than {number(head.place.weight)}",
         }
-        menu = Menu(f"place of {self.say(head.name)}", choices, close_keys=self.keys("place"))
-        self.app.push_screen(menu, partial(self._place, ledger, head))
+        title = f"place of {self.say(head.name)}"
+        self.offer("place", title, choices, partial(self._place, ledger, head))
 
     def action_yield(self) -> None:
         """Ask for the machine, or give it back to the queue."""
@@ -223,16 +236,38 @@ class Steered(Look):
         name = head.name if trial is None else f"{head.name}/{trial}"
         texts = {"name": name, "command": f"smallhours why {name}", "row": self.row_text()}
         choices = {key: f"{key}: {self.say(text)[:60]}" for key, text in texts.items() if text}
-        menu = Menu("copy", choices, close_keys=self.keys("copy"))
-        self.app.push_screen(menu, lambda key: self._copy(texts[key]) if key else None)
+        self.offer("copy", "copy", choices, lambda key: self._copy(texts[key]) if key else None)
 
     def _copy(self, text: str) -> None:
+        from smallhours_tui import copying
+
         self.app.copy_to_clipboard(text)
         file = copying.write(text)
         also = "" if file is None else f" It is in {file} as well."
         self._tell(f"Sent to the terminal's clipboard (OSC 52).{also}")
 
-    # -- how
+    # -- how; what pops up is imported when it does
+
+    def offer(
+        self,
+        action: str,
+        title: str,
+        choices: Mapping[str, str],
+        then: Callable[[str | None], None],
+        current: str = "",
+    ) -> None:
+        """Offer a menu, and hand on the key of what is chosen, None where nothing is.
+
+        Args:
+            action: The action that does so; its keys close the menu, too.
+            title: Inert; what is chosen.
+            choices: Inert words by key.
+            then: What to do with it.
+            current: The key that is chosen now.
+        """
+        from smallhours_tui.screens.menu import Menu
+
+        self.app.push_screen(Menu(title, choices, current, close_keys=self.keys(action)), then)
 
     def keys(self, action: str) -> list[str]:
         """Return the keys that an action has here."""
@@ -246,7 +281,23 @@ class Steered(Look):
     def _tell(self, text: str) -> None:
         self.dashboard.tell(text)
 
+    def _question(
+        self, action: str, about: Callable[[Following, Head, int | None], Question | str]
+    ) -> None:
+        """Ask what is to be asked about the subject, or tell why there is nothing to ask."""
+        found = self._study()
+        if found is None:
+            return
+        asked = about(*found, self.subject.trial)
+        if isinstance(asked, str):
+            self._tell(asked)
+            return
+        title = self.say(asked.title)
+        self._confirm(action, title, asked.told, asked.wish, yes=asked.yes, no=asked.no)
+
     def _confirm(self, action: str, title: str, told: str, *asked: Wish, yes: str, no: str) -> None:
+        from smallhours_tui.screens.dialogs import Confirm
+
         lines: list[list[Cell]] = [[(self.say(line), "")] for line in told.splitlines()]
         dialog = Confirm(title, lines, yes=yes, no=no, close_keys=self.keys(action))
         self.app.push_screen(dialog, lambda sure: self.dashboard.ask(*asked) if sure else None)
@@ -260,6 +311,8 @@ class Steered(Look):
         read: wishes.Reader,
         yes: str,
     ) -> None:
+        from smallhours_tui.screens.dialogs import Form
+
         lines: list[list[Cell]] = [[(self.say(line), "")] for line in told.splitlines()]
         form = Form(title, lines, fields, read=read, yes=yes, close_keys=self.keys(action))
         self.app.push_screen(form, lambda wish: self.dashboard.ask(wish) if wish else None)

@@ -250,7 +250,7 @@ class StudyScreen(Arranging):
         """Catch up with the cursor."""
         self._resting = None
         self._show_note()
-        self._draw_curves()
+        self._show_rest(None)
 
     def on_line_table_marks_changed(self) -> None:
         """Draw the curves of marked trials bright."""
@@ -375,6 +375,8 @@ class StudyScreen(Arranging):
         view = self.view_in(self.feed.night)
         if view is None:
             return
+        if changed is not None and self._resting is not None:
+            return  # a key's frame goes first, and `_rest` shows it
         fresh = self._side.work_out(self._lines.values())
         if not self._sees_curves:
             if fresh:

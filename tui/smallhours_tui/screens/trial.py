@@ -9,10 +9,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.widget import Widget
 
-from smallhours.commands.why_trial import paragraphs
 from smallhours.core.reasons import tag
 from smallhours.core.trial import Role, TrialState
 from smallhours.explain import evidence, footprint_words, in_brief
+from smallhours.explain.why_trial import paragraphs
 from smallhours.logs import NAME
 from smallhours.snapshot import AttemptView, StudyView, TrialView
 from smallhours.snapshot.following import Following
@@ -22,7 +22,6 @@ from smallhours_tui.curves import draw_trial
 from smallhours_tui.feed import Night, Update
 from smallhours_tui.logtail import last_lines
 from smallhours_tui.screens.log import LogScreen
-from smallhours_tui.screens.menu import Menu
 from smallhours_tui.screens.steered import Steered, Subject
 from smallhours_tui.widgets.cells import Cell
 from smallhours_tui.widgets.plot import CurvePlot
@@ -152,8 +151,7 @@ class TrialScreen(Steered):
         own = self.feed.ledger.head(self.target[0]).spec.metric
         names = [own, *self.feed.ledger.metrics(*self.target)]
         choices = {name: self.say(name) for name in names}
-        menu = Menu("curve of", choices, self._metric or own, close_keys=self.keys("metric"))
-        self.app.push_screen(menu, self._take_metric)
+        self.offer("metric", "curve of", choices, self._take_metric, self._metric or own)
 
     def _take_metric(self, name: str | None) -> None:
         if name is not None and self.target is not None and self.feed.ledger is not None:

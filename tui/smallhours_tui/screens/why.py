@@ -12,10 +12,10 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input
 
-from smallhours.commands.why_trial import about
 from smallhours.core.reasons import RuleCut, RungCut
 from smallhours.core.trial import AttemptKey
 from smallhours.explain import WORDS, evidence, in_brief, kind, sentences
+from smallhours.explain.why_trial import about
 from smallhours.snapshot.following import Following
 from smallhours.snapshot.timeline import Stay
 from smallhours.text import clean_lines, clock, count, duration, listing

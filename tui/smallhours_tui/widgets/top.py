@@ -59,25 +59,36 @@ class Top(Styled, Widget):
 
     def render(self) -> Text:
         """Draw the line."""
-        night = self._night
-        left: list[Cell] = [(" smallhours", "title")]
-        right: list[Cell] = []
-        if night is not None:
-            dot = self._signs.dot
-            left.append((f" {dot} {self._host} {dot} {_time(night.now)}", "dim"))
-            state, style = words.engine(night)
-            sign = self._signs.on if style == "running" else self._signs.off
-            right = [(f"{sign} {self._signs.say(state)} ", style)]
-        room = self.size.width - _width(left) - _width(right)
+        left, right = self._ends(self._night)
         middle = self._drawn_tabs(_width(left))
-        if _width(middle) + 1 > room:
-            middle = []
-            self._places = []
-        gap = max(0, room - _width(middle))
+        if self._gap(left, middle, right) < 1:  # the tabs stay as long as anything else can go
+            left, right = self._ends(self._night, brief=True)
+            middle = self._drawn_tabs(_width(left))
+        if self._gap(left, middle, right) < 1:
+            left, right = self._ends(self._night)
+            middle, self._places = [], []
+        gap = max(0, self._gap(left, middle, right))
         line = Text(no_wrap=True, overflow="crop", end="")
         for text, style in [*left, *middle, (" " * gap, ""), *right]:
             line.append(text, self.named(style))
         return line
+
+    def _ends(self, night: Night | None, *, brief: bool = False) -> tuple[list[Cell], list[Cell]]:
+        """Return what stands left and right of the tabs."""
+        if night is None:
+            return [(" smallhours", "title")], []
+        state, style = words.engine(night, brief=brief)
+        sign = self._signs.on if style == "running" else self._signs.off
+        right = [(f"{sign} {self._signs.say(state)} ", style)]
+        if brief:
+            return [(f" {_time(night.now)}", "dim")], right
+        dot = self._signs.dot
+        at = f" {dot} {self._host} {dot} {_time(night.now)}"
+        return [(" smallhours", "title"), (at, "dim")], right
+
+    def _gap(self, *parts: list[Cell]) -> int:
+        """Return the cells that are left of the line."""
+        return self.size.width - sum(_width(part) for part in parts)
 
     def _drawn_tabs(self, begin: int) -> list[Cell]:
         drawn: list[Cell] = [("  ", "")]
