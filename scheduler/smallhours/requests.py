@@ -154,4 +154,9 @@ def event_of(request: Request, at: float) -> RequestEvent:
             )
         case "release":
             release = msgspec.convert(request.body, _Release)
-            return e.ReleaseRequested(**ids, study=release.study, trial=release.trial)
+            return e.ReleaseRequested(
+                **ids,
+                study=release.study,
+                trial=release.trial,
+                only_held=release.only_held,
+            )

@@ -48,10 +48,11 @@ class ExtrapolateRule:
     where `now` is the higher of its level and its latest value, and `rise` what it gains while
     the time grows e-fold: the higher of its level less that of a window before, times
     `(t - w) / w`, and its level less that at half the time, over `log 2`. A curve that goes on to
-    rise with the logarithm of time does better than power laws and exponentials do. The last term
-    grants what an annealed learning rate may yet bring: a trial that jitters on a plateau rises well
-    above its jitter once the rate drops, the less of it the less of its way is left. A trial that
-    has fallen from a level well above, as those that overfit do, is granted `2 * caution * s`.
+    rise with the logarithm of time does better than power laws and exponentials do. The last
+    term grants what an annealed learning rate may yet bring: a trial that jitters on a plateau
+    rises well above its jitter once the rate drops, by less the less of its way is left. A trial
+    that has fallen from a level well above, as those that overfit do, is granted
+    `2 * caution * s`.
 
     The leader is the trial that has most: a completed one its last value, a running one that is at
     least as far the lower edge of its jitter. A trial is stopped where all of these hold:
