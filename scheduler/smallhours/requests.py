@@ -77,6 +77,7 @@ class _Note(msgspec.Struct, frozen=True, kw_only=True):
 class _Release(msgspec.Struct, frozen=True, kw_only=True):
     study: int | None = None
     trial: int | None = None
+    only_held: bool = False
 
 
 #: What a request can become.
