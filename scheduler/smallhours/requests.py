@@ -77,6 +77,7 @@ class _Note(msgspec.Struct, frozen=True, kw_only=True):
 class _Release(msgspec.Struct, frozen=True, kw_only=True):
     study: int | None = None
     trial: int | None = None
+    only_held: bool = False
 
 
 #: What a request can become.
@@ -154,4 +155,9 @@ def event_of(request: Request, at: float) -> RequestEvent:
             )
         case "release":
             release = msgspec.convert(request.body, _Release)
-            return e.ReleaseRequested(**ids, study=release.study, trial=release.trial)
+            return e.ReleaseRequested(
+                **ids,
+                study=release.study,
+                trial=release.trial,
+                only_held=release.only_held,
+            )

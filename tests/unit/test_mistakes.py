@@ -225,6 +225,20 @@ class TestKnownMistakes:
         night.tell(e.ReleaseRequested(at=night.now, request="r", study=None))
         assert number in study.held
 
+    @pytest.mark.parametrize("trial", [None, 23])
+    def test_releasing_known_mistakes_does_not_take_back_a_pause(self, night, trial):
+        study = wall(night)
+        for n in range(study.unproposed):
+            tries(night, x=0.7001 + n / 1000)
+        night.tell(e.PauseRequested(at=night.now, request="p", study=1, by="me"))
+        night.tell(
+            e.ReleaseRequested(at=night.now, request="r", study=1, trial=trial, only_held=True)
+        )
+        assert 23 not in study.held
+        assert not study.halted
+        assert study.paused.by == "me"
+        assert not study.living
+
     def test_a_study_whose_known_mistakes_are_dropped_is_done(self, night):
         study = wall(night)
         for n in range(study.unproposed):

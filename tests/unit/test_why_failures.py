@@ -102,7 +102,10 @@ def test_the_kinds_are_kept_apart_in_the_study_and_in_the_queue(home: Home) -> N
 def test_release_leaves_a_request_for_the_trial(home: Home) -> None:
     assert release.release(home, "wine/24") == 0
     request = lying(home)[-1]
-    assert (request.verb, request.body) == ("release", {"study": 1, "trial": 24})
+    assert (request.verb, request.body) == (
+        "release",
+        {"study": 1, "trial": 24, "only_held": True},
+    )
 
 
 def test_release_of_an_unknown_trial_is_refused(home: Home) -> None:

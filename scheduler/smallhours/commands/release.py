@@ -25,5 +25,5 @@ def release(home: Home, target: str) -> int:
         found = snapshot.resolve(target)
         head = snapshot.head(found.study)
     name = head.name if found.trial is None else f"{head.name}/{found.trial}"
-    body = {"study": found.study, "trial": found.trial}
+    body = {"study": found.study, "trial": found.trial, "only_held": True}
     return asking.ask(home, "release", body, f"{name} will be released: {inbox.WAITS}")

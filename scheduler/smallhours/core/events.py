@@ -193,6 +193,8 @@ class ReleaseRequested(Request):
     study: int | None
     #: This trial of it, and nothing else; None: the study.
     trial: int | None = None
+    #: Only what waits as a known mistake: a pause and other halts stay.
+    only_held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

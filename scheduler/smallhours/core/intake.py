@@ -81,7 +81,9 @@ class Intake:
                 for number in list(study.held):
                     self._desk.record(f.TrialReleased(study=study.id, trial=number), event.at)
                     released.append(study.name_of(number))
-            if held:
+            if event.only_held:
+                self._desk.go_on(study, event.at)
+            elif held:
                 self._desk.record(f.StudyReleased(study=study.id), event.at)
                 released.append(study.label)
         text = f"released {', '.join(released)}" if released else "nothing was halted or paused"

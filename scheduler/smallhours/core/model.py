@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from smallhours.core import facts as f
 from smallhours.core.failures import Mistakes
 from smallhours.core.footprint import Footprint, Prediction
 from smallhours.core.hours import Window, parse
+from smallhours.core.noise import pooled_sd
 from smallhours.core.reasons import Completed, Reason
 from smallhours.core.rule import Rule
 from smallhours.core.spec import Dimension, Params, Priority, ScoreKind, StoredNumber, StudySpec
@@ -300,11 +300,7 @@ class Study:
                 score = trial.score(self.spec)
                 if score is not None:
                     fresh.setdefault(trial.of, []).append(score)
-        known = [scores for scores in fresh.values() if len(scores) > 1]
-        if not known:
-            return None
-        squares = sum(statistics.variance(scores) * (len(scores) - 1) for scores in known)
-        return math.sqrt(squares / sum(len(scores) - 1 for scores in known))
+        return pooled_sd(fresh.values())
 
     def name_of(self, trial: int) -> str:
         """Return a trial's name as people type it."""

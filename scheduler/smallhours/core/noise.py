@@ -48,6 +48,17 @@ class Noise:
             insort(self._scatters, found)
 
 
+def pooled_sd(groups: Iterable[Sequence[float]]) -> float | None:
+    """Return the standard deviation within groups, pooled; None: no group has two values."""
+    squares, freedom = 0.0, 0
+    for group in groups:
+        if len(group) > 1:
+            mean = math.fsum(group) / len(group)
+            squares += math.fsum((value - mean) ** 2 for value in group)
+            freedom += len(group) - 1
+    return math.sqrt(squares / freedom) if freedom else None
+
+
 def bend_squared(a: float, b: float, c: float) -> float:
     """Return the square of the second difference of three values: level and slope cancel in it."""
     bend = a - 2 * b + c

@@ -146,10 +146,12 @@ def in_brief(reason: r.Reason) -> str:
                 f" rank {reason.rank} of {reason.of}"
             )
         case r.RuleCut():
-            what = {"extrapolate": "at best "}.get(reason.rule, "")
             value, threshold = apart(reason.value, reason.threshold)
-            rule = clean(reason.rule, 20)
-            return f"{rule} at step {reason.step}: {what}{value} against {threshold}"
+            where = f"{clean(reason.rule, 20)} at step {reason.step}"
+            if reason.rule == "extrapolate" and reason.competitors:
+                rival = reason.competitors[0][0]
+                return f"{where}: {value} at the end at best, trial {rival} had {threshold}"
+            return f"{where}: {value} against {threshold}"
         case r.Diverged():
             return f"diverged at step {reason.step}: {number(float(reason.value))}"
         case r.Budget():

@@ -23,14 +23,16 @@ _WARMUP_SHARE = 0.05
 _LEADER_SHARE = 0.2
 #: A running leader counts for what it has less so many times its own scatter.
 _LEADER_SCATTER = 4.0
-#: What a forecast grants a trial for its own scatter, at full caution.
-_GRANTED_SCATTER = 4.0
-#: A level so many times the scatter below the best one it had is a fall: half of that is granted.
+#: What a forecast grants a trial for its own scatter at full caution, were all of its way to come.
+_GRANTED_SCATTER = 14.0
+#: A level so many times the scatter below the best one it had is a fall.
 _FALL = 3.0
+#: What a forecast grants a fallen trial for its own scatter, wherever it is.
+_GRANTED_FALLEN = 2.0
 #: A rise slows down where it is less than this share of the one a window before.
 _SLOWER = 0.95
 #: The best share of those that came to a step are never stopped there.
-_SAFE_SHARE = 0.4
+_SAFE_SHARE = 0.35
 
 
 class ExtrapolateRule:
@@ -41,15 +43,16 @@ class ExtrapolateRule:
     its trend (see `noise`) in the latter half of them. At step `t` of `T`, with windows of `w`
     steps,
 
-        forecast = now + max(1, caution) * rise * log(T / t) + 4 * caution * s
+        forecast = now + max(1, caution) * rise * log(T / t) + 14 * caution * s * (1 - t / T)
 
     where `now` is the higher of its level and its latest value, and `rise` what it gains while
     the time grows e-fold: the higher of its level less that of a window before, times
     `(t - w) / w`, and its level less that at half the time, over `log 2`. A curve that goes on to
-    rise with the logarithm of time does better than power laws and exponentials do; the last term
-    grants that what jitters now may settle at its upper edge, as it does where the learning rate
-    is annealed (half of it to a trial that has fallen from a level well above, as those that
-    overfit do).
+    rise with the logarithm of time does better than power laws and exponentials do. The last
+    term grants what an annealed learning rate may yet bring: a trial that jitters on a plateau
+    rises well above its jitter once the rate drops, by less the less of its way is left. A trial
+    that has fallen from a level well above, as those that overfit do, is granted
+    `2 * caution * s`.
 
     The leader is the trial that has most: a completed one its last value, a running one that is at
     least as far the lower edge of its jitter. A trial is stopped where all of these hold:
@@ -57,7 +60,7 @@ class ExtrapolateRule:
     * its forecast is behind what the leader has, by more than the study's noise;
     * now, too, it is behind what the leader had at the same share of its own way (with a caution
       below 1: behind a point that much nearer to what the leader has in the end);
-    * it is not among the best 40 % of all trials that came to this step;
+    * it is not among the best 35 % of all trials that came to this step;
     * its rise slows down, or is within its scatter: one that does not slow down has no bound.
 
     Nothing is stopped up to step `warmup`, nor in the first 5 % of the steps. Where a trial's best
@@ -71,7 +74,7 @@ class ExtrapolateRule:
     """
 
     name = "extrapolate"
-    version = 2
+    version = 3
     versions: ClassVar[Mapping[str, int]] = {name: version}
 
     def __init__(
@@ -191,7 +194,8 @@ class ExtrapolateRule:
         scatter = run.scatter
         now = max(level, run.best if self._best_counts else run.values[-1])
         fallen = run.best_level - level > _FALL * scatter
-        granted = _GRANTED_SCATTER * self._caution * scatter * (0.5 if fallen else 1.0)
+        to_come = _GRANTED_SCATTER * (1 - step / self._steps)
+        granted = self._caution * scatter * (_GRANTED_FALLEN if fallen else to_come)
         steady = latest_rise > max(0.0, _SLOWER * (before - long_before), scatter)
         return _Outlook(
             now=now,

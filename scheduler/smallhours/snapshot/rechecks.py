@@ -7,14 +7,15 @@ of false ones among them estimates the share of all without bias. It needs no mo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from smallhours.core.noise import pooled_sd
 from smallhours.core.spec import Goal
 from smallhours.snapshot.source import Source
-from smallhours.snapshot.studies import END_BODY, continued, spread_of
-from smallhours.snapshot.views import Spread, StudyView
+from smallhours.snapshot.studies import END_BODY, continued
+from smallhours.snapshot.views import StudyView
 
 #: A stop was false if the trial ended better than the pick by more than so many seed-SD.
 CLEARLY = 2.0
@@ -166,15 +167,6 @@ def summed_up(own: Sample, others: Sequence[Sample]) -> Rechecks:
     )
 
 
-def pooled_sd(spreads: Iterable[Spread | None]) -> float | None:
-    """Return the standard deviation within configurations; None: none has two seeds."""
-    known = [(each.n - 1, each.sd) for each in spreads if each is not None and each.sd is not None]
-    if not known:
-        return None
-    squares = math.fsum(freedom * sd**2 for freedom, sd in known)
-    return math.sqrt(squares / sum(freedom for freedom, _ in known))
-
-
 def _design_effect(studies: Sequence[tuple[int, int]], false: int, n: int) -> float:
     """Return how many times the variance of the share is what independent trials would have."""
     if len(studies) < 2 or false in (0, n):
@@ -187,14 +179,14 @@ def _design_effect(studies: Sequence[tuple[int, int]], false: int, n: int) -> fl
 
 def _fresh(
     source: Source, study: StudyView, ends: Mapping[int, tuple[str, float | None]]
-) -> list[Spread | None]:
-    """Return the spread of each configuration over the fresh seeds on which it was confirmed."""
+) -> list[list[float]]:
+    """Return the scores of each configuration on the fresh seeds on which it was confirmed."""
     scores: dict[int, list[float]] = {}
     for trial, of in source.rows(_CONFIRMATIONS, study.id, source.upto):
         reason, score = ends.get(trial, ("", None))
         if reason == "completed" and score is not None:
             scores.setdefault(of, []).append(score)
-    return [spread_of(each) for each in scores.values()]
+    return list(scores.values())
 
 
 def _beats(study: StudyView, score: float | None, best: float, seed_sd: float) -> bool:
