@@ -376,7 +376,7 @@ def test_known_mistakes_of_a_study_are_released_after_a_question(night: SampleNi
         await shown.press("A")
         assert "Release digits?" in shown.text
         await confirm(shown)
-        assert asked(night) == [("release", {"study": 2, "trial": None})]
+        assert asked(night) == [("release", {"study": 2, "trial": None, "only_held": True})]
 
     watch(night, act)
 

@@ -243,11 +243,16 @@ def test_an_engine_that_is_gone_is_said_with_the_last_event(tmp_path: Path) -> N
     recording = record_small_night(tmp_path / "state")
 
     async def act(shown: Shown) -> None:
-        assert "the engine died, last event" in shown.lines[0]
+        assert "engine died 22:00" in shown.lines[0]
+        assert "4 Why" in shown.lines[0]
         assert "smallhours start" in shown.lines[2]
         assert "running" not in shown.line("wine")
 
+    async def act_wide(shown: Shown) -> None:
+        assert "the engine died, last event" in shown.lines[0]
+
     watch(recording, act)
+    watch(recording, act_wide, size=(160, 50))
     recording.close()
 
 

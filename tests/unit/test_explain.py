@@ -71,6 +71,15 @@ def test_every_reason_is_a_paragraph_that_reads_well(
         assert "{" not in item.text
 
 
+def test_an_extrapolated_end_names_the_trial_it_fell_behind() -> None:
+    cut = r.RuleCut(
+        rule="extrapolate", version=3, options={}, step=7, value=0.2769, threshold=0.14,
+        goal="maximize", compared=9, competitors=((3, 0.14),),
+    )  # fmt: skip
+    expected = "extrapolate at step 7: 0.2769 at the end at best, trial 3 had 0.14"
+    assert in_brief(cut) == expected
+
+
 def test_a_median_cut_says_what_was_compared_and_what_it_saved() -> None:
     assert sentences(ALL_REASONS[2], ABOUT) == (
         "wine/17 was stopped at step 7 of 40 by the median rule. Its best val_loss so far, 0.912,"

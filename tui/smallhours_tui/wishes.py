@@ -59,7 +59,8 @@ def continue_(head: Head, trial: int, how: str) -> Wish:
 def release(head: Head, trial: int | None) -> Wish:
     """Run a trial, or all of a study (trial None), that waits as a known mistake."""
     name = head.name if trial is None else f"{head.name}/{trial}"
-    return Wish("release", {"study": head.id, "trial": trial}, f"{name} will be released")
+    body = {"study": head.id, "trial": trial, "only_held": True}
+    return Wish("release", body, f"{name} will be released")
 
 
 def cancel(head: Head, trial: int | None) -> Wish:

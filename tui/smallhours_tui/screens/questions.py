@@ -52,8 +52,5 @@ def release(ledger: Following, head: Head, number: int | None) -> Question | str
         title, told = f"Run {head.name}/{number} after all?", "Others like it failed."
     else:
         title, number = f"Release {head.name}?", None
-        told = (
-            "What waits of it because configurations like it failed will run; where it is halted or"
-            " paused it goes on."
-        )
+        told = "What waits of it because configurations like it failed will run."
     return Question(title, told, wishes.release(head, number), "Release", "Leave it")
