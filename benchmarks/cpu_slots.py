@@ -4,7 +4,7 @@ Two kinds of studies: one whose trials wait most of the time (for data, say), on
 compute all the time. Each is run with fixed numbers of slots and with as many as pay, in turns,
 from the first trial's start to the last one's end.
 
-    python benchmarks/cpu_slots.py [--rounds 3] [--quick] [--local]
+    python benchmarks/cpu_slots.py [--rounds 3] [--kind waits|computes] [--quick] [--local]
 """
 
 from __future__ import annotations
@@ -61,13 +61,14 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="of all numbers of slots (3)")
+    parser.add_argument("--kind", choices=KINDS, help="studies of this kind only")
     parser.add_argument("--quick", action="store_true", help="one round of short studies")
     parser.add_argument("--local", action="store_true", help="without Ray")
     given = parser.parse_args()
     rounds, trials, steps = (1, 16, 10) if given.quick else (given.rounds, 40, 25)
     figures: dict[str, dict[str, list[float]]] = {}
     for _ in range(rounds):
-        for kind in KINDS:
+        for kind in [given.kind] if given.kind else KINDS:
             # What would take minutes by itself says nothing: one at a time waits for ever.
             for slots in SLOTS[1:] if kind == "waits" else SLOTS[:4] + SLOTS[-1:]:
                 name = "as many as pay" if slots is None else str(slots)
