@@ -24,7 +24,7 @@ def test_the_night_shows_queue_devices_slots_and_what_happened(night: SampleNigh
         assert "halted" in shown.line("! gru")
         assert "21/64 GiB" in shown.line(" cpu")
         assert "digits/20" in shown.line("cpu 1")
-        assert "free" in shown.line("cpu 4")
+        assert "free" in shown.line("cpu 3-4")
         assert "was halted: 3 trials" in shown.line("▽") or "was halted" in shown.text
 
     watch(night, act)

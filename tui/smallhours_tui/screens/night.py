@@ -34,10 +34,11 @@ _FIRST_STEPS: Final[Card] = (
 
 
 class Slot(NamedTuple):
-    """A place for a trial on a device."""
+    """A place for a trial on a device, or a row of them that are free."""
 
     device: str
     number: int
+    last: int
 
 
 class NightScreen(Steered):
@@ -58,6 +59,7 @@ class NightScreen(Steered):
         super().__init__()
         self._views: dict[Hashable, StudyView] = {}
         self._slots: dict[Hashable, RunView | None] = {}
+        self._most_slots = 1
         self._told: Sequence[Happening] = ()
 
     def body(self) -> Iterator[Widget]:
@@ -200,7 +202,8 @@ class NightScreen(Steered):
         slots = _slots(night)
         before, self._slots = self._slots, slots
         if [*before] != [*slots]:
-            self._places.styles.height = 1 + min(_SLOTS_SEEN, max(1, len(slots)))
+            self._most_slots = max(self._most_slots, len(slots))  # what is below stays in place
+            self._places.styles.height = 1 + min(_SLOTS_SEEN, self._most_slots)
             self._places.set_source([*slots], self._slot_row)
         else:
             self._places.changed(slots)
@@ -262,7 +265,8 @@ class NightScreen(Steered):
         night, run = self.feed.night, self._slots[key]
         readings = night.plans.devices if night.plans else ()
         called = devices.short(readings, key.device)
-        place: Cell = (self.say(f"{called} {key.number}"), "dim")
+        numbers = f"{key.number}" if key.number == key.last else f"{key.number}-{key.last}"
+        place: Cell = (self.say(f"{called} {numbers}"), "dim")
         if run is None:
             return [place, (" ", ""), ("free", "dim"), *[("", "")] * 4]
         return [
@@ -330,7 +334,7 @@ def _state(night: Night, view: StudyView, signs: marks.Signs) -> Cell:
 
 
 def _slots(night: Night) -> dict[Hashable, RunView | None]:
-    """Return every slot with what sits on it; None: it is free.
+    """Return every slot with what sits on it; those that are free in one row, with None.
 
     The engine says how many slots there are, the ledger which device a trial runs on.
     """
@@ -338,10 +342,9 @@ def _slots(night: Night) -> dict[Hashable, RunView | None]:
     taken: dict[str, int] = {}
     for run in night.runs:
         taken[run.device] = taken.get(run.device, 0) + 1
-        slots[Slot(run.device, taken[run.device])] = run
-    if night.plans is not None and night.plans.device:
+        slots[Slot(run.device, taken[run.device], taken[run.device])] = run
+    if night.plans is not None and night.plans.device and night.plans.slots > len(night.runs):
         device = night.plans.device
-        for _ in range(night.plans.slots - len(slots)):
-            taken[device] = taken.get(device, 0) + 1
-            slots[Slot(device, taken[device])] = None
+        first = taken.get(device, 0) + 1
+        slots[Slot(device, first, first + night.plans.slots - len(night.runs) - 1)] = None
     return slots
