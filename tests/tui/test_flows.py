@@ -328,3 +328,18 @@ def test_a_key_for_something_unknown_is_refused(night: SampleNight, tmp_path: Pa
 
     with pytest.raises(UsageError, match=r"did you mean 'study\.fold'"):
         watch(night, act)
+
+
+def test_a_look_at_the_ledger_that_comes_while_it_closes_is_passed_over(
+    night: SampleNight,
+) -> None:
+    kept = []
+
+    async def act(shown: Shown) -> None:
+        kept.append(shown.app)
+
+    watch(night, act)
+    (app,) = kept
+    assert not app.screen_stack
+    app.touched_at = float("inf")
+    app._poll()

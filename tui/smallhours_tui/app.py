@@ -232,6 +232,8 @@ class Dashboard(App[None]):
         if self._terminal.gone:  # nobody is there to be shown anything, nor a screen to restore
             self.feed.close()
             os._exit(_HUNG_UP)
+        if not self.screen_stack:  # it is about to be gone: its timers are ended after its screens
+            return
         now = time.monotonic()
         touched = now - self.touched_at < _TOUCHED_S
         if not touched and now - self._polled_at < POLL_S * 0.9:
