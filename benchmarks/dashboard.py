@@ -214,7 +214,7 @@ def commits(place: Path, ledger: BigLedger, plan: Plan) -> dict[str, float]:
 def _turns(
     five: list[Terminal], ledger: BigLedger, plan: Plan, period_s: float
 ) -> dict[bool, float]:
-    """Return the seconds a commit takes (median) without (False) and with dashboards."""
+    """Return the seconds a commit takes (mean) without (False) and with dashboards."""
     spent: dict[bool, list[float]] = {False: [], True: []}
     turns = itertools.cycle((True, False, False, True))
     for together in itertools.islice(turns, 4 * plan.rounds):
@@ -227,7 +227,7 @@ def _turns(
             took = time.perf_counter() - began
             spent[together].append(took)
             time.sleep(max(0.0, period_s - took))
-    return {together: statistics.median(values) for together, values in spent.items()}
+    return {together: statistics.fmean(values) for together, values in spent.items()}
 
 
 def budgets(figures: dict[str, Any]) -> list[Row]:
