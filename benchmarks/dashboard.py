@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import compileall
 import itertools
+import math
 import os
 import random
 import signal
@@ -26,6 +27,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import rich
@@ -80,18 +82,23 @@ def bytecode() -> Iterator[None]:
 
 
 @contextmanager
-def reporting(ledger: BigLedger, hertz: float) -> Iterator[None]:
-    """Let the trials that run report, all of them at once, so many times a second."""
-    done = threading.Event()
+def reporting(ledger: BigLedger, hertz: float, trials: int = SLOTS) -> Iterator[SimpleQueue[float]]:
+    """Let some trials that run report, all of them at once, so many times a second.
+
+    Yields the seconds that each of these commits took, as they come.
+    """
+    done, spent = threading.Event(), SimpleQueue[float]()
 
     def work() -> None:
         while not done.wait(1 / hertz):
-            ledger.report()
+            began = time.perf_counter()
+            ledger.report(trials)
+            spent.put(time.perf_counter() - began)
 
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        yield
+        yield spent
     finally:
         done.set()
         thread.join()
@@ -196,9 +203,9 @@ def commits(place: Path, ledger: BigLedger, plan: Plan) -> dict[str, float]:
     ]
     try:
         time.sleep(6.0)
-        paced = _turns(five, ledger, plan, 1.0 / COMMITS_HZ)
+        paced = _turns(five, ledger, plan, COMMITS_HZ, 200)
         wal_bytes = place.joinpath("home", "ledger.db-wal").stat().st_size
-        fast = _turns(five, ledger, plan, 0.0)
+        fast = _turns(five, ledger, plan, math.inf, 10_000)
     finally:
         for terminal in five:
             terminal.close()
@@ -212,21 +219,20 @@ def commits(place: Path, ledger: BigLedger, plan: Plan) -> dict[str, float]:
 
 
 def _turns(
-    five: list[Terminal], ledger: BigLedger, plan: Plan, period_s: float
+    five: list[Terminal], ledger: BigLedger, plan: Plan, hertz: float, counted: int
 ) -> dict[bool, float]:
-    """Return the seconds a commit takes (mean) without (False) and with dashboards."""
+    """Return the seconds a commit takes (mean) without (False) and with dashboards.
+
+    In each turn as many commits go by first: dashboards catch up, or come to rest.
+    """
     spent: dict[bool, list[float]] = {False: [], True: []}
     turns = itertools.cycle((True, False, False, True))
-    for together in itertools.islice(turns, 4 * plan.rounds):
-        for terminal in five:
-            terminal.signal(signal.SIGCONT if together else signal.SIGSTOP)
-        time.sleep(1.5)
-        over_at = time.perf_counter() + 2.0
-        while (began := time.perf_counter()) < over_at:
-            ledger.report(1)
-            took = time.perf_counter() - began
-            spent[together].append(took)
-            time.sleep(max(0.0, period_s - took))
+    with reporting(ledger, hertz, 1) as commits_s:
+        for together in itertools.islice(turns, 4 * plan.rounds):
+            for terminal in five:
+                terminal.signal(signal.SIGCONT if together else signal.SIGSTOP)
+            seconds = [commits_s.get() for _ in range(2 * counted)]
+            spent[together] += seconds[counted:]
     return {together: statistics.fmean(values) for together, values in spent.items()}
 
 

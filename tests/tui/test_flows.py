@@ -343,3 +343,15 @@ def test_a_look_at_the_ledger_that_comes_while_it_closes_is_passed_over(
     assert not app.screen_stack
     app.touched_at = float("inf")
     app._poll()
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_places_that_are_taken_where_it_pays_are_said_to_be(
+    night: SampleNight, packed: bool
+) -> None:
+    night.plan(packed=packed)
+
+    async def act(shown: Shown) -> None:
+        assert ("free, if it pays" in shown.line("cpu 3-4")) is packed
+
+    watch(night, act)

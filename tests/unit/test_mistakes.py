@@ -239,6 +239,14 @@ class TestKnownMistakes:
         assert study.paused.by == "me"
         assert not study.living
 
+    def test_where_nothing_waits_as_a_known_mistake_that_is_the_answer(self, night):
+        study = add(night)
+        night.tell(e.PauseRequested(at=night.now, request="p", study=1, by="me"))
+        night.tell(e.ReleaseRequested(at=night.now, request="r", study=1, only_held=True))
+        assert study.paused
+        answered = facts(night, f.RequestAnswered)[-1]
+        assert answered.text == "nothing of it waits as a known mistake"
+
     def test_a_study_whose_known_mistakes_are_dropped_is_done(self, night):
         study = wall(night)
         for n in range(study.unproposed):

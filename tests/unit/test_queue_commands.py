@@ -608,6 +608,16 @@ def test_the_status_fits_on_a_small_page(running: Recording) -> None:
     assert show(status_page.status, running.home) == STATUS.format(pid=os.getpid())
 
 
+def test_plans_that_are_older_than_the_ledger_contradict_nothing(running: Recording) -> None:
+    now = running.clock.now + 60.0
+    waiting = (status.Waiting(study=1, trial=4, why=Why.OPENING, since=now),)
+    plans = planned(now, device="", slots=0, running=0, backend="opening", waiting=waiting)
+    status.write(running.home, plans)
+    said = show(status_page.status, running.home)
+    assert "no device yet\n" in said
+    assert said.count("wine/4") == 1  # it runs
+
+
 def test_the_status_has_stable_keys(running: Recording) -> None:
     answer = document(status_page.status, running.home)
     assert set(answer) == {

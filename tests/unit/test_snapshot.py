@@ -374,3 +374,16 @@ def test_what_a_trial_is_compared_with_had_completed_by_then(night: Recording) -
         assert snapshot.rivals(study, 0, 5).values == ()
         assert snapshot.rivals(study, 1, 5).values == (1.0,)
         assert sorted(snapshot.rivals(study, 6, 5).values) == [0.75, 1.0]
+
+
+@pytest.mark.parametrize("halt_only", [True, False])
+def test_a_release_of_the_halt_alone_leaves_a_pause(night: Recording, halt_only: bool) -> None:
+    night.add(
+        f.StudyHalted(study=1, cause="known_mistakes", sentence="only known mistakes are left"),
+        f.StudyPaused(study=1, by="ada"),
+        f.StudyReleased(study=1, halt_only=halt_only),
+    )
+    with Snapshot(night.home) as snapshot:
+        head = snapshot.head(1)
+    assert head.halted is None
+    assert (head.paused is not None) is halt_only

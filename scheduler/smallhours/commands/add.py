@@ -10,7 +10,7 @@ from smallhours.commands import asking
 from smallhours.core.spec import Priority
 from smallhours.errors import UsageError
 from smallhours.paths import Home
-from smallhours.places import read_priority, read_weight
+from smallhours.standing import read_priority, read_weight
 
 
 def add(

@@ -249,7 +249,8 @@ class Board:
             case f.StudyPaused():
                 board.paused = fact
             case f.StudyReleased():
-                board.halted = board.paused = None
+                board.halted = None
+                board.paused = board.paused if fact.halt_only else None
             case f.TrialCreated():
                 board.roles[fact.trial] = fact.role
             case f.AttemptStarted():

@@ -10,7 +10,7 @@ from smallhours.commands import asking
 from smallhours.errors import UsageError
 from smallhours.hints import expected
 from smallhours.paths import Home
-from smallhours.places import read_priority, read_weight
+from smallhours.standing import read_priority, read_weight
 from smallhours.text import clock
 
 _PLACES = ("first", "last")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 import msgspec
@@ -104,9 +104,15 @@ class _Seen:
         ]
         self._inbox = requests(home, self._names)
         known = self._plans.status
-        # The engine may know of a study already that was not in the ledger a moment ago.
+        # The engine's plans and the ledger are not of the same moment: it may know of a study
+        # already that was not in the ledger, and what waited may run by now.
         waiting = known.waiting if known else ()
-        self._waiting = [item for item in waiting if item.study in self._heads]
+        runs = {(run.study, run.number) for run in self._running}
+        self._waiting = [
+            item
+            for item in waiting
+            if item.study in self._heads and (item.study, item.trial) not in runs
+        ]
         forecast = known.forecast if known else ()
         self._late = [f for f in forecast if f.in_time is False and f.study in self._heads]
 
@@ -194,7 +200,7 @@ class _Seen:
         known = self._plans.status
         if known is None:
             return ""
-        said = [_slots_words(known, sum(run.device == CPU for run in self._running))]
+        said = [_slots_words(known, self._running)]
         said += [self._plans.yielded()] if self._plans.yielded() else []
         if any(item.why is Why.QUIET for item in self._waiting):
             said.append("quiet hours")
@@ -271,15 +277,17 @@ class _Seen:
         return f"{name}, next" if item.trial is None else f"{name}/{item.trial}"
 
 
-def _slots_words(known: Status, on_cpu: int) -> str:
+def _slots_words(known: Status, runs: Sequence[RunView]) -> str:
     """Return how many trials run, and how many may."""
+    if not known.device:
+        return "no device yet"
     if not known.packed:
-        on_gpus = known.running - on_cpu
+        on_gpus = sum(run.device != CPU for run in runs)
         more = f", {count(on_gpus, 'trial')} on GPUs" if on_gpus else ""
-        return f"{known.device or 'no device yet'}, {on_cpu} of {known.slots} slots busy{more}"
-    if not known.running:
+        return f"{known.device}, {len(runs) - on_gpus} of {known.slots} slots busy{more}"
+    if not runs:
         return "no trial runs; as many at a time as pay"
-    return f"{count(known.running, 'trial')} at a time; as many as pay"
+    return f"{count(len(runs), 'trial')} at a time; as many as pay"
 
 
 def _pace(rate: float | None) -> str:

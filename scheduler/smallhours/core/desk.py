@@ -93,10 +93,7 @@ class Desk:
     def go_on(self, study: Study, at: float) -> None:
         """Let a study go on that had nothing left but known mistakes: now it has."""
         if study.halted and study.halted.cause == "known_mistakes":
-            paused = study.paused
-            self.record(f.StudyReleased(study=study.id), at)
-            if paused is not None:  # that somebody paused it is not taken back by this
-                self.record(paused, at)
+            self.record(f.StudyReleased(study=study.id, halt_only=True), at)
 
     def end_search(
         self,

@@ -101,7 +101,7 @@ def lengths_s(study: Study) -> list[tuple[float, float]] | None:
             part = share / (len(events) - index)
             found.append((seconds, part))
             share -= part
-    return [*found, (max([whole, *(seconds for seconds, _ in events)]), share)]
+    return [*found, (max([whole, *ended, *running]), share)]
 
 
 def _seen_s(study: Study) -> tuple[list[float], list[float]]:

@@ -112,6 +112,8 @@ class StudyReleased(_Fact, frozen=True, kw_only=True, tag="study_released"):
     """A halted or paused study may start trials again."""
 
     study: int
+    #: Only its halt is lifted: a pause stays.
+    halt_only: bool = False
 
 
 class StudyMoved(_Fact, frozen=True, kw_only=True, tag="study_moved"):

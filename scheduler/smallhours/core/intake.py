@@ -86,7 +86,10 @@ class Intake:
             elif held:
                 self._desk.record(f.StudyReleased(study=study.id), event.at)
                 released.append(study.label)
-        text = f"released {', '.join(released)}" if released else "nothing was halted or paused"
+        nothing = "nothing was halted or paused"
+        if event.only_held:
+            nothing = "nothing of it waits as a known mistake"
+        text = f"released {', '.join(released)}" if released else nothing
         self._desk.answer(event, "release", ok=True, text=text)
 
     def _release_trial(self, event: e.ReleaseRequested, number: int) -> None:

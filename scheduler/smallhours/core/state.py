@@ -84,7 +84,8 @@ class State:
                 self.studies[fact.study].halted = fact
             case f.StudyReleased():
                 study = self.studies[fact.study]
-                study.halted = study.paused = None
+                study.halted = None
+                study.paused = study.paused if fact.halt_only else None
                 study.latest_ends.clear()
             case f.StudyPaused():
                 self.studies[fact.study].paused = fact

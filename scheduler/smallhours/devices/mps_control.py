@@ -36,6 +36,9 @@ _PAUSE_S: Final = 0.02
 #: Of a socket's path (sun_path, less the zero at its end).
 _LONGEST_PATH: Final = 107
 _WORDS_LENGTH: Final = 160
+_GONE: Final = "its control daemon is gone"
+#: What the control program says, to begin with, where there is no daemon at its pipe.
+_NOT_FOUND: Final = "Cannot find MPS control daemon"
 #: What `terminate_client` says when it worked: CUDA_SUCCESS. All else is a refusal.
 _SUCCESS: Final = "0"
 #: Of the daemon's log: a server that is no more, and one that takes clients.
@@ -141,7 +144,7 @@ class ControlDaemon:
     def trouble(self) -> str:
         """Return what is wrong with the daemon or its server, in words; empty: nothing."""
         if self._daemon is None or not self._daemon.lives():
-            return "its control daemon is gone"
+            return _GONE
         try:
             for server in self._list("get_server_list"):
                 self._remember(server)
@@ -253,6 +256,8 @@ class ControlDaemon:
             raise MpsError(f"{PROGRAM} can't be run: {error}") from error
         if done.returncode:
             said = clean((done.stdout + done.stderr).strip(), _WORDS_LENGTH)
+            if said.startswith(_NOT_FOUND):
+                raise MpsError(_GONE)
             raise MpsError(f"its control daemon refuses {verb}: {said or done.returncode}")
         return done.stdout.strip()
 

@@ -92,7 +92,7 @@ def _of_study(
         case f.StudyPaused():
             return f"was paused by {clean(fact.by, 60)}"
         case f.StudyReleased():
-            return "may go on"
+            return "is halted no more" if fact.halt_only else "may go on"
         case f.StudyMoved():
             return (
                 f"was moved by {clean(fact.by, 60)}: {fact.priority.value}, weight"

@@ -78,12 +78,35 @@ def run(tonight: Tonight, seed: int) -> Outlook:
     return night.go()
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What the trials of a study have shown: the next ones are drawn from it."""
+
+    #: What one needed, and the seconds that a step takes it alone; None: not known.
+    needs: Sequence[tuple[Footprint | None, float | None]]
+    #: The step at which one ends, and how likely that is; empty: not known.
+    lengths: Sequence[tuple[int, float]]
+
+    @classmethod
+    def of(cls, study: Study) -> _Shown:
+        """Take a study's trials in."""
+        footprints, timed, usual = study.footprints, study.timed, _pace(study)
+        needs: list[tuple[Footprint | None, float | None]] = []
+        for number in [n for n in timed if n in footprints] or footprints:
+            log_s = timed[number].log_step_s if number in timed else None
+            needs.append((footprints[number], usual if log_s is None else math.exp(log_s)))
+        pace, lengths = estimates.mean_pace_s(study, None), estimates.lengths_s(study)
+        steps = [(round(s / pace), share) for s, share in lengths] if pace and lengths else []
+        return cls(needs or [(None, usual)], steps)
+
+
 class _Night:
     def __init__(self, tonight: Tonight, seed: int) -> None:
         self._seed = seed
         self._names: dict[int, str] = {}
         #: As it was: what trials are drawn from.
         self._before = _state(tonight)
+        self._shown: dict[int, _Shown] = {}
         history, disk = _saved(tonight.history, self._before)
         timeline = Timeline()
         devices = SimulatedDevices(
@@ -145,7 +168,10 @@ class _Night:
         rng = random.Random(f"{self._seed}/{key.study}/{key.trial}")
         begun = order.resume[0].step if order.resume else 0
         on_cpu = order.device == "cpu"
-        drawn, step_s = _like(before, rng)
+        shown = self._shown.get(before.id)
+        if shown is None:
+            shown = self._shown[before.id] = _Shown.of(before)
+        drawn, step_s = rng.choice(shown.needs)
         learned = before.learned.get("cores" if on_cpu else "time_slicing")
         busy = 1.0 if learned is None or learned.busy is None else learned.busy
         weight = learned.log_weight if learned is not None else None
@@ -153,7 +179,7 @@ class _Night:
         wanted = None if drawn is None else drawn.wanted_cores or drawn.cores
         return Script(
             curve=lambda _step: {study.spec.metric: 1.0},
-            steps=_length(before, study, key.trial, begun, rng),
+            steps=_length(shown, study, key.trial, begun, rng),
             start_s=_LAUNCH_S,
             step_s=step_s or _pace(study) or 1.0,
             checkpoint_every=1 if before.saves else None,
@@ -238,27 +264,11 @@ def _pace(study: Study) -> float | None:
     return estimates.mean_pace_s(study, None)
 
 
-def _like(before: Study, rng: random.Random) -> tuple[Footprint | None, float | None]:
-    """Return what one of the study's trials needed, and the seconds that a step takes it alone."""
-    footprints, timed = before.footprints, before.timed
-    known = [number for number in timed if number in footprints] or [*footprints]
-    if not known:
-        return None, _pace(before)
-    number = rng.choice(known)
-    log_s = timed[number].log_step_s if number in timed else None
-    return footprints[number], _pace(before) if log_s is None else math.exp(log_s)
-
-
-def _length(before: Study, study: Study, number: int, begun: int, rng: random.Random) -> int:
+def _length(shown: _Shown, study: Study, number: int, begun: int, rng: random.Random) -> int:
     """Return the step at which a trial ends that is past some: its last, or where a rule stops."""
-    last, pace = study.spec.steps, estimates.mean_pace_s(before, None)
-    if study.trials[number].judged and pace:
-        drawn = [
-            (min(last, round(seconds / pace)), share)
-            for seconds, share in estimates.lengths_s(before) or ()
-        ]
-        longer = [(step, share) for step, share in drawn if step > begun and share > 0.0]
-        if longer:
-            steps, shares = zip(*longer, strict=True)
-            return int(rng.choices(steps, shares)[0])
-    return max(begun + 1, last)
+    last = study.spec.steps
+    longer = [(step, share) for step, share in shown.lengths if step > begun and share > 0.0]
+    if not study.trials[number].judged or not longer:
+        return max(begun + 1, last)
+    steps, shares = zip(*longer, strict=True)
+    return min(last, int(rng.choices(steps, shares)[0]))

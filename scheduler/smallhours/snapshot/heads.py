@@ -116,7 +116,8 @@ def heads(source: Source) -> dict[int, Head]:
             case f.StudyHalted() as fact:
                 found[fact.study].halted = fact
             case f.StudyReleased() as fact:
-                found[fact.study].halted = found[fact.study].paused = None
+                head = found[fact.study]
+                head.halted, head.paused = None, head.paused if fact.halt_only else None
             case f.StudyPaused() as fact:
                 found[fact.study].paused = fact
             case f.StudyMoved() as fact:

@@ -268,7 +268,9 @@ class NightScreen(Steered):
         numbers = f"{key.number}" if key.number == key.last else f"{key.number}-{key.last}"
         place: Cell = (self.say(f"{called} {numbers}"), "dim")
         if run is None:
-            return [place, (" ", ""), ("free", "dim"), *[("", "")] * 4]
+            packed = night.plans is not None and night.plans.packed
+            free = "free, if it pays" if packed else "free"
+            return [place, (" ", ""), (free, "dim"), *[("", "")] * 4]
         return [
             place,
             (self.signs.mark(marks.RUNNING), "running"),

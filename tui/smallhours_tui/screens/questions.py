@@ -29,10 +29,10 @@ def continue_(ledger: Following, head: Head, number: int | None) -> Question | s
     trial = ledger.trial(head.id, number)
     if nothing := nothing_to_continue(trial):
         return nothing
-    told = lost(trial) or f"It will {whence(trial)}."
+    told = lost(trial) or f"It will {whence(trial)}"
     return Question(
         f"Continue {trial.name}?",
-        f"{told.rstrip('.')}. It runs to its end: no rule judges it any more.",
+        f"{told}. It runs to its end: no rule judges it any more.",
         wishes.continue_(head, number, whence(trial)),
         "Continue it",
         "Leave it",

@@ -14,10 +14,10 @@ from smallhours.core.spec import Priority
 from smallhours.core.trial import TrialState
 from smallhours.errors import UsageError
 from smallhours.inbox import MOST_NOTE
-from smallhours.places import read_weight
 from smallhours.snapshot import TrialView
 from smallhours.snapshot.following import Following
 from smallhours.snapshot.heads import Head
+from smallhours.standing import read_weight
 from smallhours.text import count, duration, number
 from smallhours.when import parse_duration, parse_until
 from smallhours_tui import wishes

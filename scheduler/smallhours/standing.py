@@ -1,4 +1,4 @@
-"""Places in the queue, as people type them."""
+"""A study's standing in the queue, as people type it."""
 
 from __future__ import annotations
 
