@@ -205,7 +205,7 @@ def commits(place: Path, ledger: BigLedger, plan: Plan) -> dict[str, float]:
         time.sleep(6.0)
         paced = _turns(five, ledger, plan, COMMITS_HZ, 200)
         wal_bytes = place.joinpath("home", "ledger.db-wal").stat().st_size
-        fast = _turns(five, ledger, plan, math.inf, 10_000)
+        fast = _turns(five, ledger, plan, math.inf, 4_000)
     finally:
         for terminal in five:
             terminal.close()

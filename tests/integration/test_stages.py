@@ -217,6 +217,9 @@ def test_a_study_is_moved_before_another(real: RealNight) -> None:
 
 
 def test_what_runs_and_what_waits_is_told_with_its_reason(real: RealNight) -> None:
+    config = real.folder / "config.toml"
+    config.write_text("slots = 1\n", encoding="utf-8")  # as many as pay would soon be all of them
+    real.environment["SMALLHOURS_CONFIG"] = str(config)
     add(real, "a", "b")
     start(real)
     until(lambda: study(real, "b")["why"] == "device full")
