@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import rich
 import textual
@@ -46,6 +46,8 @@ _NO_BYTECODE, _BYTECODE_AT = "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"
 #: Commits a second of an engine that has more to do than any.
 COMMITS_HZ = 100.0
 Row = tuple[str, float | None, float | None]
+#: Which of five dashboards go on and have the focus: all do, none goes on, one of five has it.
+Focus: TypeAlias = Literal["all", "none", "one"]
 
 
 @dataclass(frozen=True)
@@ -81,19 +83,34 @@ def bytecode() -> Iterator[None]:
             os.environ.update({name: value for name, value in kept.items() if value is not None})
 
 
+class Commit(NamedTuple):
+    """What a commit took, in seconds."""
+
+    seconds: float
+    #: Of them: it could have run, and all cores were others'.
+    waited_s: float
+
+
+def waited_for_core_s() -> float:
+    """Return the seconds that this thread could have run and had no core."""
+    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+
+
 @contextmanager
-def reporting(ledger: BigLedger, hertz: float, trials: int = SLOTS) -> Iterator[SimpleQueue[float]]:
+def reporting(
+    ledger: BigLedger, hertz: float, trials: int = SLOTS
+) -> Iterator[SimpleQueue[Commit]]:
     """Let some trials that run report, all of them at once, so many times a second.
 
-    Yields the seconds that each of these commits took, as they come.
+    Yields what each of these commits took, as they come.
     """
-    done, spent = threading.Event(), SimpleQueue[float]()
+    done, spent = threading.Event(), SimpleQueue[Commit]()
 
     def work() -> None:
         while not done.wait(1 / hertz):
-            began = time.perf_counter()
+            began, waited = time.perf_counter(), waited_for_core_s()
             ledger.report(trials)
-            spent.put(time.perf_counter() - began)
+            spent.put(Commit(time.perf_counter() - began, waited_for_core_s() - waited))
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -192,10 +209,11 @@ def live(place: Path, ledger: BigLedger, plan: Plan, columns: int, lines: int) -
 def commits(place: Path, ledger: BigLedger, plan: Plan) -> dict[str, float]:
     """Return how long commits take without and with five dashboards, measured turn by turn.
 
-    The five are stopped and go on by signals, so that both are measured on the same machine, in the
-    same minute and at the same size of the ledger. First at a rate above any night's, then as fast
-    as they go: there dashboards that were stopped have some ten thousand reports to catch up with,
-    and all share two cores.
+    The five are stopped and go on by signals, so that all is measured on the same machine, in the
+    same minute and at the same size of the ledger. First at a rate above any night's, where either
+    all terminals have the focus (or tell of none) or one of them; then as fast as they go: there
+    dashboards that were stopped have some ten thousand reports to catch up with, and all share two
+    cores.
     """
     five = [
         Terminal([SMALLHOURS, "watch", LARGE], smallhours_env(place), 160, 50, drained=True)
@@ -203,37 +221,46 @@ def commits(place: Path, ledger: BigLedger, plan: Plan) -> dict[str, float]:
     ]
     try:
         time.sleep(6.0)
-        paced = _turns(five, ledger, plan, COMMITS_HZ, 200)
+        paced = _turns(five, ledger, plan, COMMITS_HZ, 300)
         wal_bytes = place.joinpath("home", "ledger.db-wal").stat().st_size
         fast = _turns(five, ledger, plan, math.inf, 4_000)
     finally:
         for terminal in five:
             terminal.close()
+    alone, seen, fast_alone = paced["none"].seconds, paced["one"], fast["none"].seconds
     return {
-        "commit_ms": 1000 * paced[False],
-        "slower_percent": 100 * (paced[True] / paced[False] - 1),
-        "fast_per_s": 1.0 / fast[False],
-        "fast_slower_percent": 100 * (fast[True] / fast[False] - 1),
+        "commit_ms": 1000 * alone,
+        "slower_percent": 100 * (seen.seconds / alone - 1),
+        "waited_percent": 100 * (seen.waited_s - paced["none"].waited_s) / alone,
+        "all_seen_slower_percent": 100 * (paced["all"].seconds / alone - 1),
+        "all_seen_waited_percent": 100 * (paced["all"].waited_s - paced["none"].waited_s) / alone,
+        "fast_per_s": 1.0 / fast_alone,
+        "fast_slower_percent": 100 * (fast["all"].seconds / fast_alone - 1),
         "wal_mib": wal_bytes / 2**20,
     }
 
 
 def _turns(
     five: list[Terminal], ledger: BigLedger, plan: Plan, hertz: float, counted: int
-) -> dict[bool, float]:
-    """Return the seconds a commit takes (mean) without (False) and with dashboards.
+) -> dict[Focus, Commit]:
+    """Return what a commit takes (means), by how many of the five go on and have the focus.
 
     In each turn as many commits go by first: dashboards catch up, or come to rest.
     """
-    spent: dict[bool, list[float]] = {False: [], True: []}
-    turns = itertools.cycle((True, False, False, True))
-    with reporting(ledger, hertz, 1) as commits_s:
-        for together in itertools.islice(turns, 4 * plan.rounds):
-            for terminal in five:
-                terminal.signal(signal.SIGCONT if together else signal.SIGSTOP)
-            seconds = [commits_s.get() for _ in range(2 * counted)]
-            spent[together] += seconds[counted:]
-    return {together: statistics.fmean(values) for together, values in spent.items()}
+    spent: dict[Focus, list[Commit]] = {"all": [], "none": [], "one": []}
+    turns = itertools.cycle((*spent, *reversed(spent)))
+    with reporting(ledger, hertz, 1) as done:
+        for turn in itertools.islice(turns, 2 * len(spent) * plan.rounds):
+            for number, terminal in enumerate(five):
+                terminal.signal(signal.SIGSTOP if turn == "none" else signal.SIGCONT)
+                terminal.focus(gained=turn == "all" or number == 0)
+            while not done.empty():
+                done.get()
+            spent[turn] += [done.get() for _ in range(2 * counted)][counted:]
+    return {
+        turn: Commit(*(statistics.fmean(part) for part in zip(*commits, strict=True)))
+        for turn, commits in spent.items()
+    }
 
 
 def budgets(figures: dict[str, Any]) -> list[Row]:
@@ -284,13 +311,16 @@ def measure(plan: Plan) -> None:
         figures[str(trials)] = found
         title = f"{SLOTS} of {trials} trials report, 160x50 where nothing else is said"
         if trials == plan.trials:
-            rows = budgets(found)
+            rows, of = budgets(found), found["commits"]
             rows += [
-                (f"a commit, {COMMITS_HZ:.0f} a second, ms", found["commits"]["commit_ms"], None),
-                ("beside five dashboards, slower by %", found["commits"]["slower_percent"], 5),
-                ("commits as fast as they go, a second", found["commits"]["fast_per_s"], None),
-                ("those beside five, slower by %", found["commits"]["fast_slower_percent"], None),
-                ("WAL with five open, MiB", found["commits"]["wal_mib"], 8),
+                (f"a commit, {COMMITS_HZ:.0f} a second, ms", of["commit_ms"], None),
+                ("beside five, one has the focus, slower by %", of["slower_percent"], 5),
+                ("    by waiting for a core, %", of["waited_percent"], None),
+                ("beside five, all have the focus, slower by %", of["all_seen_slower_percent"], 5),
+                ("    by waiting for a core, %", of["all_seen_waited_percent"], None),
+                ("commits as fast as they go, a second", of["fast_per_s"], None),
+                ("those beside five, slower by %", of["fast_slower_percent"], None),
+                ("WAL with five open, MiB", of["wal_mib"], 8),
             ]
         else:
             rows = [

@@ -65,6 +65,10 @@ class Terminal:
                 ["cat"], stdin=self._master, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
 
+    def focus(self, *, gained: bool) -> None:
+        """Tell it whether its terminal has the focus."""
+        self.press("\x1b[I" if gained else "\x1b[O")
+
     def press(self, keys: str) -> None:
         """Type."""
         os.write(self._master, keys.encode())

@@ -22,6 +22,7 @@ class _Add(msgspec.Struct, frozen=True, kw_only=True):
     module: str
     cwd: str
     replace: bool = False
+    by: str = ""
 
 
 class _Stop(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +79,7 @@ class _Release(msgspec.Struct, frozen=True, kw_only=True):
     study: int | None = None
     trial: int | None = None
     only_held: bool = False
+    by: str = ""
 
 
 #: What a request can become.
@@ -155,9 +157,4 @@ def event_of(request: Request, at: float) -> RequestEvent:
             )
         case "release":
             release = msgspec.convert(request.body, _Release)
-            return e.ReleaseRequested(
-                **ids,
-                study=release.study,
-                trial=release.trial,
-                only_held=release.only_held,
-            )
+            return e.ReleaseRequested(**ids, **msgspec.structs.asdict(release))

@@ -144,6 +144,7 @@ def add(
             "module": loaded.module,
             "cwd": str(Path.cwd()),
             "replace": replace,
+            "by": inbox.who(),
         }
         added.append(Added(name=spec.name, request=inbox.submit(home, "add", body)))
     return loaded, added

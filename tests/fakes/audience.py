@@ -33,9 +33,8 @@ class Shown:
 
     async def look(self) -> None:
         """Have it look at the ledger now."""
-        self.app.touched_at = float("inf")
+        self.app.rhythm.hurry()
         self.app._poll()
-        self.app.touched_at = 0.0
         await self._pilot.pause()
 
     async def rest(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
+from textual import events
 
 from fakes.audience import Shown, watch
 from fakes.ledgers import EVENING, Recording, record_small_night
@@ -24,7 +26,8 @@ def test_the_night_shows_queue_devices_slots_and_what_happened(night: SampleNigh
         assert "halted" in shown.line("! gru")
         assert "21/64 GiB" in shown.line(" cpu")
         assert "digits/20" in shown.line("cpu 1")
-        assert "free" in shown.line("cpu 3-4")
+        assert "digits/23" in shown.line("cpu 2")
+        assert "2 free" in shown.text
         assert "was halted: 3 trials" in shown.line("▽") or "was halted" in shown.text
 
     watch(night, act)
@@ -341,7 +344,7 @@ def test_a_look_at_the_ledger_that_comes_while_it_closes_is_passed_over(
     watch(night, act)
     (app,) = kept
     assert not app.screen_stack
-    app.touched_at = float("inf")
+    app.rhythm.hurry()
     app._poll()
 
 
@@ -352,6 +355,26 @@ def test_places_that_are_taken_where_it_pays_are_said_to_be(
     night.plan(packed=packed)
 
     async def act(shown: Shown) -> None:
-        assert ("free, if it pays" in shown.line("cpu 3-4")) is packed
+        free = "2 more, if it pays" if packed else "2 free"
+        assert free in shown.text
+
+    watch(night, act)
+
+
+def test_it_rests_while_another_window_has_the_focus_and_catches_up(night: SampleNight) -> None:
+    async def act(shown: Shown) -> None:
+        looks = []
+        poll, feed = shown.app.feed.poll, shown.app.feed
+        feed.poll = lambda: (looks.append(0), poll())[1]  # type: ignore[method-assign]
+        shown.app.post_message(events.AppBlur())
+        await shown.rest()
+        shown.app.rhythm.touched_at = float("-inf")
+        shown.app.rhythm.due(time.monotonic() + 60.0, focused=True)  # it has just looked
+        looks.clear()
+        shown.app._poll()
+        assert not looks
+        shown.app.post_message(events.AppFocus())
+        await shown.rest()
+        assert len(looks) == 1
 
     watch(night, act)

@@ -33,6 +33,7 @@ from smallhours_tui.marks import Signs
 from smallhours_tui.messages import Fed, StudyWanted, TrialWanted
 from smallhours_tui.options import Options
 from smallhours_tui.remembered import Remembered
+from smallhours_tui.rhythm import TICK_S, Rhythm
 from smallhours_tui.screens import PLACES, Place
 from smallhours_tui.screens.base import Look
 from smallhours_tui.screens.night import NightScreen
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
     from smallhours_tui.screens.study import StudyScreen
     from smallhours_tui.screens.trial import TrialScreen
 
-#: Seconds between two looks at the ledger; half of it while somebody presses keys.
-POLL_S: Final = 1.0
 #: What a process ends with that was left by its terminal: 128 and SIGHUP.
 _HUNG_UP: Final = 129
 #: By then everything that stays has been made.
@@ -54,8 +53,6 @@ _SETTLED_S: Final = 1.0
 _ANSWER_POLL_S: Final = 0.1
 #: Seconds for which something is told.
 _TOLD_S: Final = 8.0
-#: How long after a key that is.
-_TOUCHED_S: Final = 3.0
 
 
 class _AsciiBars(ScrollBarRender):
@@ -115,9 +112,7 @@ class Dashboard(App[None]):
         #: How studies were arranged.
         self.remembered = Remembered(home, keep=not self.options.readonly)
         self._listening: Timer | None = None
-        #: When a key was pressed or something was clicked last (monotonic seconds).
-        self.touched_at = -_TOUCHED_S
-        self._polled_at = time.monotonic()
+        self.rhythm = Rhythm(time.monotonic())
         self._screens_by_name: dict[str, Look] = {}
         self._first = self._target(self.options.target)
         for theme in themes.THEMES.values():
@@ -188,7 +183,7 @@ class Dashboard(App[None]):
         """Say what was answered."""
         for answer in self.answers.look():
             self._say_answer(answer)
-            self._polled_at = -POLL_S  # what follows from it is shown at once
+            self.rhythm.hurry()  # what follows from it is shown at once
         if self._listening is not None and not self.answers.awaited:
             self._listening.stop()
             self._listening = None
@@ -208,7 +203,7 @@ class Dashboard(App[None]):
     def on_mount(self) -> None:
         """Begin to look."""
         self.title = "smallhours"
-        self.set_interval(POLL_S / 2, self._poll)
+        self.set_interval(TICK_S, self._poll)
         if self._first is not None:
             study, trial = self._first
             if trial is None:
@@ -220,8 +215,13 @@ class Dashboard(App[None]):
     async def on_event(self, event: events.Event) -> None:
         """Note that somebody is there."""
         if isinstance(event, events.Key | events.MouseDown):
-            self.touched_at = time.monotonic()
+            self.rhythm.touched_at = time.monotonic()
         await super().on_event(event)
+
+    def on_app_focus(self) -> None:
+        """Show what came while another window had the focus."""
+        self.rhythm.hurry()
+        self._poll()
 
     def on_unmount(self) -> None:
         """Let the ledger go."""
@@ -234,11 +234,8 @@ class Dashboard(App[None]):
             os._exit(_HUNG_UP)
         if not self.screen_stack:  # it is about to be gone: its timers are ended after its screens
             return
-        now = time.monotonic()
-        touched = now - self.touched_at < _TOUCHED_S
-        if not touched and now - self._polled_at < POLL_S * 0.9:
+        if not self.rhythm.due(time.monotonic(), focused=self.app_focus):
             return
-        self._polled_at = now
         if self._listening is None:
             self._listen()
         update = self.feed.poll()

@@ -47,7 +47,7 @@ def pause(head: Head) -> Wish:
 
 def resume(head: Head) -> Wish:
     """Let a paused or halted study go on."""
-    return Wish("release", {"study": head.id}, f"{head.name} will go on")
+    return Wish("release", {"study": head.id, "by": inbox.who()}, f"{head.name} will go on")
 
 
 def continue_(head: Head, trial: int, how: str) -> Wish:
@@ -59,7 +59,7 @@ def continue_(head: Head, trial: int, how: str) -> Wish:
 def release(head: Head, trial: int | None) -> Wish:
     """Run a trial, or all of a study (trial None), that waits as a known mistake."""
     name = head.name if trial is None else f"{head.name}/{trial}"
-    body = {"study": head.id, "trial": trial, "only_held": True}
+    body = {"study": head.id, "trial": trial, "only_held": True, "by": inbox.who()}
     return Wish("release", body, f"{name} will be released")
 
 
@@ -109,6 +109,7 @@ def budget(added: StudyAdded, spec: StudySpec, trials: int, study_time_s: float 
         "module": added.module,
         "cwd": added.cwd,
         "replace": False,
+        "by": inbox.who(),
     }
     return Wish("add", body, f"{spec.name} will have another budget")
 

@@ -25,5 +25,6 @@ def release(home: Home, target: str) -> int:
         found = snapshot.resolve(target)
         head = snapshot.head(found.study)
     name = head.name if found.trial is None else f"{head.name}/{found.trial}"
-    body = {"study": found.study, "trial": found.trial, "only_held": True}
+    ids = {"study": found.study, "trial": found.trial}
+    body = {**ids, "only_held": True, "by": inbox.who()}
     return asking.ask(home, "release", body, f"{name} will be released: {inbox.WAITS}")

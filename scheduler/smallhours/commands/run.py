@@ -216,7 +216,8 @@ def resume(home: Home, name: str | None = None, *, devices: str | None = None) -
     engine = Engine(home, more=more)
     if held:
         only = held[0].id if name is not None else None
-        ((_, text),) = engine.ask_all([inbox.submit(home, "release", {"study": only})])
+        body = {"study": only, "by": inbox.who()}
+        ((_, text),) = engine.ask_all([inbox.submit(home, "release", body)])
         print(clean(text), flush=True)
     else:
         engine.wait_until_read()

@@ -63,7 +63,7 @@ class Continuing:
     ) -> None:
         fact = f.TrialContinued(study=study.id, trial=trial.number, cause=cause, by=by)
         self._desk.record(fact, at)
-        self._desk.go_on(study, at)
+        self._desk.go_on(study, by, at)
         self._desk.reopen_in_search(study, trial)
 
     def _problem(self, study: Study, trial: Trial, at: float) -> str:

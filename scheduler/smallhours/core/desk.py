@@ -90,10 +90,10 @@ class Desk:
             self.record(f.StudyHalted(**fact), at)  # type: ignore[arg-type]
         self.close_if_over(study)
 
-    def go_on(self, study: Study, at: float) -> None:
+    def go_on(self, study: Study, by: str, at: float) -> None:
         """Let a study go on that had nothing left but known mistakes: now it has."""
         if study.halted and study.halted.cause == "known_mistakes":
-            self.record(f.StudyReleased(study=study.id, halt_only=True), at)
+            self.record(f.StudyReleased(study=study.id, halt_only=True, by=by), at)
 
     def end_search(
         self,

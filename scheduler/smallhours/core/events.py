@@ -117,6 +117,7 @@ class StudySubmitted(Request):
     cwd: str
     #: Retire a study of the same name that differs, instead of refusing.
     replace: bool = False
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +196,7 @@ class ReleaseRequested(Request):
     trial: int | None = None
     #: Only what waits as a known mistake: a pause and other halts stay.
     only_held: bool = False
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

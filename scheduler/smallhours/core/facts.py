@@ -59,6 +59,8 @@ class StudyAdded(_Fact, frozen=True, kw_only=True, tag="study_added"):
     #: Module name and working directory that trials see.
     module: str
     cwd: str
+    #: Empty: by an older version, which kept nobody's name.
+    by: str = ""
 
 
 class StudyAmended(_Fact, frozen=True, kw_only=True, tag="study_amended"):
@@ -66,6 +68,7 @@ class StudyAmended(_Fact, frozen=True, kw_only=True, tag="study_amended"):
 
     study: int
     spec: StudySpec
+    by: str = ""
 
 
 class StudyRetired(_Fact, frozen=True, kw_only=True, tag="study_retired"):
@@ -114,6 +117,7 @@ class StudyReleased(_Fact, frozen=True, kw_only=True, tag="study_released"):
     study: int
     #: Only its halt is lifted: a pause stays.
     halt_only: bool = False
+    by: str = ""
 
 
 class StudyMoved(_Fact, frozen=True, kw_only=True, tag="study_moved"):
@@ -210,6 +214,7 @@ class TrialReleased(_Fact, frozen=True, kw_only=True, tag="trial_released"):
 
     study: int
     trial: int
+    by: str = ""
 
 
 class AttemptStarted(_Fact, frozen=True, kw_only=True, tag="attempt_started"):
@@ -225,6 +230,8 @@ class AttemptStarted(_Fact, frozen=True, kw_only=True, tag="attempt_started"):
     predicted: Prediction | None = None
     #: It is watched alone for a few steps, to learn what its study needs.
     probe: bool = False
+    #: Its place on the device: the lowest, from 0, that was free; None: an older version kept none.
+    slot: int | None = None
 
 
 class AttemptRunning(_Fact, frozen=True, kw_only=True, tag="attempt_running"):

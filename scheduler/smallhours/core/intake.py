@@ -37,12 +37,12 @@ class Intake:
         study, at = decision.study, event.at
         text = f"going on with {study.spec.name}"
         if decision.changed:
-            self._desk.record(f.StudyAmended(study=study.id, spec=event.spec), at)
+            self._desk.record(f.StudyAmended(study=study.id, spec=event.spec, by=event.by), at)
             text += f" (changed: {', '.join(decision.changed)})"
         elif study.ended:
             text = f"{study.spec.name} is done already; raise trials to go on"
         if study.halted or study.paused:
-            self._desk.record(f.StudyReleased(study=study.id), at)
+            self._desk.record(f.StudyReleased(study=study.id, by=event.by), at)
         self._desk.answer(event, "add", ok=True, text=text)
 
     def _add(self, decision: submission.Add, event: e.StudySubmitted) -> None:
@@ -62,6 +62,7 @@ class Intake:
                 source=event.source,
                 module=event.module,
                 cwd=event.cwd,
+                by=event.by,
             ),
             at,
         )
@@ -79,12 +80,13 @@ class Intake:
                 continue
             if event.study is not None and not (study.ended or study.retired):
                 for number in list(study.held):
-                    self._desk.record(f.TrialReleased(study=study.id, trial=number), event.at)
+                    fact = f.TrialReleased(study=study.id, trial=number, by=event.by)
+                    self._desk.record(fact, event.at)
                     released.append(study.name_of(number))
             if event.only_held:
-                self._desk.go_on(study, event.at)
+                self._desk.go_on(study, event.by, event.at)
             elif held:
-                self._desk.record(f.StudyReleased(study=study.id), event.at)
+                self._desk.record(f.StudyReleased(study=study.id, by=event.by), event.at)
                 released.append(study.label)
         nothing = "nothing was halted or paused"
         if event.only_held:
@@ -98,8 +100,9 @@ class Intake:
             text = "it does not wait as a known mistake"
             self._desk.answer(event, "release", ok=False, text=text)
             return
-        self._desk.record(f.TrialReleased(study=study.id, trial=number), event.at)
-        self._desk.go_on(study, event.at)
+        fact = f.TrialReleased(study=study.id, trial=number, by=event.by)
+        self._desk.record(fact, event.at)
+        self._desk.go_on(study, event.by, event.at)
         text = f"released {study.name_of(number)}"
         self._desk.answer(event, "release", ok=True, text=text)
 
@@ -121,7 +124,7 @@ class Intake:
             else:
                 self._cancel_trial(study, trial, event.by, "trial", at)
                 if not study.held:
-                    self._desk.go_on(study, at)
+                    self._desk.go_on(study, event.by, at)
                 text = f"cancelled {name}"
         self._desk.answer(event, "cancel", ok=True, text=text)
 

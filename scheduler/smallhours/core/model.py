@@ -37,6 +37,7 @@ class Live:
     resume_step: int
     #: Where it has its place; empty: nowhere yet.
     device: str = ""
+    slot: int | None = None
     pid: int | None = None
     #: Whether a report came in this attempt.
     reported: bool = False

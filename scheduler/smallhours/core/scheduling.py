@@ -211,6 +211,7 @@ class Scheduler:
                 resume_step=step,
                 predicted=predicted,
                 probe=place is not None and place.start.probe,
+                slot=self._desk.state.free_slot(device),
             ),
             at,
         )

@@ -26,6 +26,7 @@ from smallhours.core.reasons import (
     tag,
 )
 from smallhours.core.rule import RuleFactory
+from smallhours.core.slots import lowest_free
 from smallhours.core.trial import AttemptKey, Role, TrialState
 from smallhours.core.variety import identity
 
@@ -232,6 +233,11 @@ class State:
             study.searched += 1
             study.tried.setdefault(identity(fact.params), fact.trial)
 
+    def free_slot(self, device: str) -> int:
+        """Return the lowest place of a device that no living attempt has."""
+        lives = (trial.live for trial in self.live.values())
+        return lowest_free({live.slot for live in lives if live and live.device == device})
+
     def _started(self, fact: f.AttemptStarted, at: float) -> None:
         study, key = self.studies[fact.study], f.key_of(fact)
         trial = study.trials[fact.trial]
@@ -243,6 +249,7 @@ class State:
             heard_at=at,
             resume_step=fact.resume_step,
             device=fact.device,
+            slot=fact.slot,
         )
         study.waiting.pop(fact.trial, None)
         study.held.pop(fact.trial, None)

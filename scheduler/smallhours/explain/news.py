@@ -15,8 +15,8 @@ from smallhours.text import clean, clock, number
 News: TypeAlias = (
     f.SessionStarted | f.SessionEnded | f.StudyAdded | f.StudyAmended | f.StudyRetired
     | f.StudyEnded | f.StudyHalted | f.StudyPaused | f.StudyReleased | f.StudyMoved
-    | f.StudyArchived | f.StudyRemoved | f.SearchEnded | f.TrialHeld | f.Yielded | f.YieldEnded
-    | f.DeadlineSet | f.AttemptEnded | f.TrialContinued | f.StudyNoted
+    | f.StudyArchived | f.StudyRemoved | f.SearchEnded | f.TrialHeld | f.TrialReleased | f.Yielded
+    | f.YieldEnded | f.DeadlineSet | f.AttemptEnded | f.TrialContinued | f.StudyNoted
 )  # fmt: skip
 _OUTCOMES = {
     "done": "is done",
@@ -61,6 +61,8 @@ def sentence(fact: News, names: Mapping[int, str], at: float) -> str:
         case f.TrialHeld():
             where = clean(regions.where(fact.region), 60)
             return f"{names[fact.study]}/{fact.trial} waits as a known mistake ({where})"
+        case f.TrialReleased():
+            return f"{names[fact.study]}/{fact.trial} was released{_by(fact)}"
         case f.AttemptEnded():
             name = f"{names[fact.study]}/{fact.trial}"
             return f"{name} {in_brief(fact.reason)}{_THEN[fact.then]}"
@@ -71,6 +73,11 @@ def sentence(fact: News, names: Mapping[int, str], at: float) -> str:
             return f"{names[fact.study]} {_of_study(fact)}"
 
 
+def _by(fact: f.StudyAdded | f.StudyAmended | f.StudyReleased | f.TrialReleased) -> str:
+    """Return by whom, with a space before it; empty where an older version kept nobody's name."""
+    return f" by {clean(fact.by, 60)}" if fact.by else ""
+
+
 def _of_study(
     fact: f.StudyAdded | f.StudyAmended | f.StudyRetired | f.StudyEnded | f.StudyHalted
     | f.StudyPaused | f.StudyReleased | f.StudyMoved | f.StudyArchived | f.StudyRemoved
@@ -78,9 +85,9 @@ def _of_study(
 ) -> str:  # fmt: skip
     match fact:
         case f.StudyAdded():
-            return "was added"
+            return f"was added{_by(fact)}"
         case f.StudyAmended():
-            return "was changed"
+            return f"was changed{_by(fact)}"
         case f.StudyRetired():
             return "was put aside for a newer one"
         case f.StudyEnded():
@@ -92,7 +99,9 @@ def _of_study(
         case f.StudyPaused():
             return f"was paused by {clean(fact.by, 60)}"
         case f.StudyReleased():
-            return "is halted no more" if fact.halt_only else "may go on"
+            if fact.halt_only or not fact.by:
+                return "is halted no more" if fact.halt_only else "may go on"
+            return f"was resumed{_by(fact)}"
         case f.StudyMoved():
             return (
                 f"was moved by {clean(fact.by, 60)}: {fact.priority.value}, weight"

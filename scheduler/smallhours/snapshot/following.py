@@ -63,7 +63,7 @@ _HEAD_FACTS = (
 )  # fmt: skip
 _NEWS = _HEAD_FACTS | (
     f.SessionStarted | f.SessionEnded | f.Yielded | f.YieldEnded | f.DeadlineSet | f.AttemptEnded
-    | f.TrialHeld | f.StudyNoted
+    | f.TrialHeld | f.TrialReleased | f.StudyNoted
 )  # fmt: skip
 _METRICS = msgspec.json.Decoder(dict[str, StoredNumber])
 

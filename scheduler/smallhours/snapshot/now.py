@@ -64,12 +64,13 @@ def running(source: Source, heads: Iterable[Head], session_at: float) -> list[Ru
 def _run(source: Source, head: Head, trial: int, since: float) -> RunView:
     """Return a trial whose attempt started at a wall time and has not ended."""
     kinds: set[str] = set()
-    resume_step, attempt, device = 0, 0, ""
+    resume_step, attempt, device, slot = 0, 0, "", None
     for kind, attempt_, _, body in source.rows(_STORY, head.id, trial, source.upto):
         kinds.add(kind)
         if kind == "attempt_started":
             fact = _STARTED.decode(body)
-            resume_step, attempt, device = fact.resume_step, attempt_, fact.device
+            attempt, resume_step = attempt_, fact.resume_step
+            device, slot = fact.device, fact.slot
             break
     reports = source.rows(_REPORTS, head.id, trial, attempt, source.upto, _PACED)
     step, value, rate = resume_step, None, None
@@ -84,6 +85,7 @@ def _run(source: Source, head: Head, trial: int, since: float) -> RunView:
         number=trial,
         attempt=attempt,
         device=device,
+        slot=slot,
         state=_state(kinds, spoke=bool(reports)),
         since=since,
         step=step,

@@ -37,6 +37,7 @@ class Runs:
                     number=fact.trial,
                     attempt=fact.attempt,
                     device=fact.device,
+                    slot=fact.slot,
                     state=TrialState.STARTING,
                     since=at,
                     step=fact.resume_step,

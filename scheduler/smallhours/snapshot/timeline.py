@@ -10,6 +10,7 @@ import msgspec
 from smallhours.core import facts as f
 from smallhours.core.footprint import Prediction
 from smallhours.core.reasons import tag
+from smallhours.core.slots import lowest_free
 from smallhours.core.trial import AttemptKey
 from smallhours.snapshot.moments import sequence_at
 from smallhours.snapshot.source import Source
@@ -80,6 +81,7 @@ class _Started(msgspec.Struct, frozen=True):
     resume_step: int
     predicted: Prediction | None = None
     probe: bool = False
+    slot: int | None = None
 
 
 class _Ended(msgspec.Struct, frozen=True):
@@ -97,8 +99,9 @@ _ENDED_BODY = msgspec.json.Decoder(_Ended)
 class Timeline:
     """Attempts by device and slot, and the ends of attempts, from a moment on.
 
-    The ledger says which device an attempt is on. Slots are told apart here: an attempt takes the
-    lowest that is free, and an end comes before what follows it on its slot.
+    The ledger says where an attempt is. In one of an older version it says no more than the device:
+    there an attempt takes the lowest slot that is free. An end comes before what follows it on its
+    slot.
     """
 
     def __init__(self, since: float) -> None:
@@ -114,7 +117,7 @@ class Timeline:
     @property
     def began(self) -> float:
         """When the first attempt that it knows began; where it knows none, what it reaches to."""
-        firsts = [slot[0].since for slots in self.slots.values() for slot in slots]
+        firsts = [slot[0].since for slots in self.slots.values() for slot in slots if slot]
         return min(firsts, default=self.since)
 
     @classmethod
@@ -146,7 +149,9 @@ class Timeline:
         """Take in what was recorded."""
         match fact:
             case f.AttemptStarted():
-                began = _Started(fact.device, fact.resume_step, fact.predicted, fact.probe)
+                began = _Started(
+                    fact.device, fact.resume_step, fact.predicted, fact.probe, fact.slot
+                )
                 self._start(f.key_of(fact), at, began)
             case f.AttemptEnded():
                 ended = _Ended(fact.seconds, fact.last_step, fact.then)
@@ -157,8 +162,8 @@ class Timeline:
     def _start(self, key: AttemptKey, at: float, fact: _Started) -> None:
         slots = self.slots.setdefault(fact.device, [])
         taken = {slot for device, slot in self._living.values() if device == fact.device}
-        slot = next(i for i in range(len(slots) + 1) if i not in taken)
-        if slot == len(slots):
+        slot = lowest_free(taken) if fact.slot is None or fact.slot in taken else fact.slot
+        while slot >= len(slots):
             slots.append([])
         self._living[key] = fact.device, slot
         slots[slot].append(

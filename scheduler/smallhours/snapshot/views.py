@@ -188,6 +188,8 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     attempt: int
     device: str
+    #: Its place on the device, from 0; None: an older version kept none.
+    slot: int | None
     state: TrialState
     #: Wall time (Unix seconds) at which the attempt started.
     since: float

@@ -112,7 +112,7 @@ class LanesScreen(Look):
                     key=(device, slot),
                     title=f" {slot + 1}",
                     spans=self._spans_of(night, (device, slot), stays),
-                    note=_note(stays[-1]),
+                    note=_note(stays[-1]) if stays else "",
                 )
                 for slot, stays in enumerate(slots)
             ]

@@ -9,6 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.widget import Widget
 
+from smallhours.core.slots import lowest_free
 from smallhours.explain.packing import title as device_title
 from smallhours.snapshot import RunView, StudyView
 from smallhours.status import DeviceReading
@@ -34,11 +35,11 @@ _FIRST_STEPS: Final[Card] = (
 
 
 class Slot(NamedTuple):
-    """A place for a trial on a device, or a row of them that are free."""
+    """A place for a trial on a device, or all of them that are free."""
 
     device: str
-    number: int
-    last: int
+    #: From 0; None: those that are free.
+    number: int | None
 
 
 class NightScreen(Steered):
@@ -265,14 +266,12 @@ class NightScreen(Steered):
         night, run = self.feed.night, self._slots[key]
         readings = night.plans.devices if night.plans else ()
         called = devices.short(readings, key.device)
-        numbers = f"{key.number}" if key.number == key.last else f"{key.number}-{key.last}"
-        place: Cell = (self.say(f"{called} {numbers}"), "dim")
-        if run is None:
-            packed = night.plans is not None and night.plans.packed
-            free = "free, if it pays" if packed else "free"
-            return [place, (" ", ""), (free, "dim"), *[("", "")] * 4]
+        if run is None or key.number is None:
+            free, packed = _free(night), night.plans is not None and night.plans.packed
+            said = f"{free} more, if it pays" if packed else f"{free} free"
+            return [(self.say(called), "dim"), (" ", ""), (said, "dim"), *[("", "")] * 4]
         return [
-            place,
+            (self.say(f"{called} {key.number + 1}"), "dim"),
             (self.signs.mark(marks.RUNNING), "running"),
             (self.say(run.trial), ""),
             (f"{run.step}/{run.steps}", ""),
@@ -338,15 +337,27 @@ def _state(night: Night, view: StudyView, signs: marks.Signs) -> Cell:
 def _slots(night: Night) -> dict[Hashable, RunView | None]:
     """Return every slot with what sits on it; those that are free in one row, with None.
 
-    The engine says how many slots there are, the ledger which device a trial runs on.
+    The ledger says where a trial runs, the engine how many slots there are.
     """
     slots: dict[Hashable, RunView | None] = {}
-    taken: dict[str, int] = {}
+    taken: dict[str, set[int | None]] = {}
     for run in night.runs:
-        taken[run.device] = taken.get(run.device, 0) + 1
-        slots[Slot(run.device, taken[run.device], taken[run.device])] = run
-    if night.plans is not None and night.plans.device and night.plans.slots > len(night.runs):
-        device = night.plans.device
-        first = taken.get(device, 0) + 1
-        slots[Slot(device, first, first + night.plans.slots - len(night.runs) - 1)] = None
-    return slots
+        here = taken.setdefault(run.device, set())
+        number = lowest_free(here) if run.slot is None or run.slot in here else run.slot
+        here.add(number)
+        slots[Slot(run.device, number)] = run
+    rows = sorted(slots.items(), key=_by_place)
+    if _free(night) > 0 and night.plans is not None:
+        rows.append((Slot(night.plans.device, None), None))
+    return dict(rows)
+
+
+def _by_place(row: tuple[Hashable, RunView | None]) -> tuple[str, int]:
+    assert isinstance(row[0], Slot)
+    return row[0].device, row[0].number or 0
+
+
+def _free(night: Night) -> int:
+    """Return how many trials more the engine would have run at once."""
+    plans = night.plans
+    return 0 if plans is None or not plans.device else plans.slots - len(night.runs)

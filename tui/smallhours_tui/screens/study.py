@@ -285,7 +285,7 @@ class StudyScreen(Arranging):
         if not changed:
             self._table.changed(self._living())
             return
-        reading = time.monotonic() - self.dashboard.touched_at < _READING_S
+        reading = time.monotonic() - self.dashboard.rhythm.touched_at < _READING_S
         self._new |= {trial for trial in changed if not self._table.holds(trial)}
         by_reports = self.arrangement.sort == "step" or bool(self.arrangement.filter)
         if reading or not (self._new or facts or by_reports):
