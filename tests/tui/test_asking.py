@@ -73,7 +73,7 @@ def test_a_halted_study_goes_on_with_the_same_key(night: SampleNight) -> None:
         assert "Let gru go on?" in shown.text
         assert "failed in the same way" in " ".join(shown.text.split())
         await confirm(shown)
-        assert asked(night) == [("release", {"study": 4})]
+        assert asked(night) == [("release", {"study": 4, "by": inbox.who()})]
 
     watch(night, act)
 
@@ -376,7 +376,8 @@ def test_known_mistakes_of_a_study_are_released_after_a_question(night: SampleNi
         await shown.press("A")
         assert "Release digits?" in shown.text
         await confirm(shown)
-        assert asked(night) == [("release", {"study": 2, "trial": None, "only_held": True})]
+        body = {"study": 2, "trial": None, "only_held": True, "by": inbox.who()}
+        assert asked(night) == [("release", body)]
 
     watch(night, act)
 

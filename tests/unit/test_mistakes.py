@@ -191,8 +191,10 @@ class TestKnownMistakes:
         study = wall(night)
         number = tries(night, x=0.7001)
         tries(night, x=0.45)
-        night.tell(e.ReleaseRequested(at=night.now, request="r", study=1, trial=number))
+        night.tell(e.ReleaseRequested(at=night.now, request="r", study=1, trial=number, by="ada"))
         assert not study.held
+        (released,) = (x for x in night.facts if isinstance(x, f.TrialReleased))
+        assert released.by == "ada"
         tries(night, x=0.46)
         assert study.trials[number].state in ("starting", "ended")
 

@@ -16,6 +16,7 @@ from smallhours.core.settings import Settings
 from smallhours.core.spec import Priority
 from smallhours.core.trial import AttemptKey
 from smallhours.core.waiting import Why
+from smallhours.explain import news
 
 #: Monday, 20:00.
 EVENING = 20 * 60.0
@@ -231,6 +232,33 @@ def test_adding_a_paused_study_again_lets_it_go_on(night: Night) -> None:
     ask(night, e.PauseRequested, study=1)
     night.add(make_spec("wine"), request="again")
     assert not night.machine.state.studies[1].paused
+
+
+def test_who_raised_a_budget_and_let_a_study_go_on_is_on_record(night: Night) -> None:
+    night.begin()
+    night.add(make_spec("wine", trials=10))
+    ask(night, e.PauseRequested, study=1)
+    ask(night, e.ReleaseRequested, study=1)
+    night.add(make_spec("wine", trials=20), request="again", by="me")
+    kinds = (f.StudyReleased, f.StudyAmended)
+    recorded = [fact for fact in night.facts if isinstance(fact, kinds)]
+    assert [type(fact) for fact in recorded] == [*kinds]
+    assert {fact.by for fact in recorded} == {"me"}
+    names = {1: "wine"}
+    told = [news.sentence(fact, names, UNIX) for fact in recorded]
+    assert told == ["wine was resumed by me", "wine was changed by me"]
+
+
+def test_a_trial_gets_the_lowest_slot_that_is_free(night: Night) -> None:
+    night.begin()
+    busy(night)
+    slots = [trial.live.slot for trial in night.machine.state.live.values()]
+    assert slots == [*range(night.slots)]
+    first, *_ = night.machine.state.live
+    night.whole_trial(first, [])
+    night.suggest()
+    started = [fact for fact in night.facts if isinstance(fact, f.AttemptStarted)]
+    assert started[-1].slot == 0
 
 
 # --- yield ---------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from smallhours.commands import listing, read, release
 from smallhours.core.death import DeathNote
 from smallhours.core.spec import Stopping
 from smallhours.errors import NotFoundError
-from smallhours.inbox import lying
+from smallhours.inbox import lying, who
 from smallhours.ledger.store import Ledger
 from smallhours.paths import Home
 
@@ -104,7 +104,7 @@ def test_release_leaves_a_request_for_the_trial(home: Home) -> None:
     request = lying(home)[-1]
     assert (request.verb, request.body) == (
         "release",
-        {"study": 1, "trial": 24, "only_held": True},
+        {"study": 1, "trial": 24, "only_held": True, "by": who()},
     )
 
 

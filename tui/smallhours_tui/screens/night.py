@@ -268,7 +268,7 @@ class NightScreen(Steered):
         called = devices.short(readings, key.device)
         if run is None or key.number is None:
             free, packed = _free(night), night.plans is not None and night.plans.packed
-            said = f"{free} more, if it pays" if packed else f"{free} free"
+            said = f"{free} if it pays" if packed else f"{free} free"
             return [(self.say(called), "dim"), (" ", ""), (said, "dim"), *[("", "")] * 4]
         return [
             (self.say(f"{called} {key.number + 1}"), "dim"),

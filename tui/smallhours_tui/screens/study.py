@@ -150,7 +150,8 @@ class StudyScreen(Arranging):
             self._side.forget()
         changed = None if update is None else update.changed.trials.get(view.id, frozenset())
         facts = update is not None and view.id in update.changed.studies
-        still = update is not None and not (changed or facts or update.changed.engine)
+        news = changed or facts or self._side.behind
+        still = update is not None and not (news or update.changed.engine)
         if still and 0 <= night.now - self._shown_at < _STILL_S:
             return  # but for clocks that go on nothing is new
         self._shown_at = night.now
@@ -383,7 +384,7 @@ class StudyScreen(Arranging):
                 self._show_head(self.feed.night, view)
             return
         self._side.show_matters()
-        if changed is None or view.id in changed.trials:
+        if self._side.due(view.id, changed):
             self._draw_curves()
 
     def _draw_curves(self) -> None:

@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 
 from smallhours.snapshot import StudyView
+from smallhours.snapshot.following import Changed
 from smallhours.snapshot.influence import LEAST_TRIALS, Influence, influences
 from smallhours.snapshot.lines import TrialLine
 from smallhours.text import percent
@@ -23,6 +24,8 @@ from smallhours_tui.widgets.prose import Lines
 
 #: What matters is worked out again at most this often.
 _INFLUENCE_S: Final = 30.0
+#: Curves are drawn again at most this often where nothing but reports is new.
+_CURVES_S: Final = 4.0
 #: Parameters that are listed, at most.
 _LISTED: Final = 6
 
@@ -37,6 +40,9 @@ class StudySide(Vertical):
         self._plot = CurvePlot(ascii=signs.ascii, id="curves")
         self._matters = Lines(cut="~" if signs.ascii else "…", id="matters")
         self._worked_out_at = -_INFLUENCE_S
+        self._drawn_at = -_CURVES_S
+        #: Whether there are reports that the curves don't show yet.
+        self.behind = False
         #: The parameters that matter, most first.
         self.influences: Sequence[Influence] = ()
 
@@ -88,6 +94,18 @@ class StudySide(Vertical):
         told = [f"{item.parameter} {percent(item.share)}" for item in self.influences[:most]]
         return f"what matters: {', '.join(told)}" if told else ""
 
+    def due(self, study: int, changed: Changed | None) -> bool:
+        """Say whether to draw the curves: all that reports add to them may wait for some seconds.
+
+        Args:
+            study: The one that is shown.
+            changed: What is new; None: everything.
+        """
+        if changed is None or study in changed.studies:
+            return True
+        self.behind = self.behind or study in changed.trials
+        return self.behind and time.monotonic() - self._drawn_at >= _CURVES_S
+
     def draw(
         self,
         view: StudyView,
@@ -98,4 +116,5 @@ class StudySide(Vertical):
         metric: str,
     ) -> None:
         """Draw the curves; `StudyCurves.draw` says how."""
+        self.behind, self._drawn_at = False, time.monotonic()
         self._curves.draw(self._plot, view, lines, bright, shown, metric=metric)
