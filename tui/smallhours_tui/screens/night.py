@@ -175,10 +175,11 @@ class NightScreen(Steered):
 
     def _show_devices(self, night: Night) -> None:
         readings = night.plans.devices if night.plans else ()
-        width = 8 if self.app.size.width < 100 else 24
-        self._devices.show([self._device(reading, width) for reading in readings])
+        room = self._devices.size.width or self.app.size.width
+        self._devices.show([self._device(reading, room) for reading in readings])
 
-    def _device(self, reading: DeviceReading, width: int) -> list[Cell]:
+    def _device(self, reading: DeviceReading, room: int) -> list[Cell]:
+        width = next(bar for least, bar in _BARS_BY_ROOM if room >= least)
         name = device_title(reading.kind, reading.index, reading.name)
         line: list[Cell] = [(f" {self.say(name):<6} ", "title")]
         for what, wide, (share, said) in (
@@ -192,7 +193,7 @@ class NightScreen(Steered):
             line += [(f"{what} ", "dim"), (drawn, full), (f" {said:>{wide}}  ", "")]
         figures = words.device_figures(reading)
         # What does not fit is left out whole, the last first.
-        room = self.app.size.width - sum(width_of(said) for said, _ in line)
+        room -= sum(width_of(said) for said, _ in line)
         while figures and width_of(words.joined(figures, self.signs)) > room:
             figures.pop()
         said = self.say(words.joined(figures, self.signs))
@@ -291,6 +292,8 @@ class NightScreen(Steered):
 
 
 _BAR: Final = 10
+#: How long a device's bars are where there is so much room at least.
+_BARS_BY_ROOM: Final = ((120, 24), (90, 14), (0, 8))
 _SLOT_COLUMNS: Final = (
     Column("slot", "slot", 8),
     Column("mark", "", 1),
