@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,9 +221,11 @@ def commits(place: Path, ledger: BigLedger, plan: Plan) -> dict[str, float]:
     ]
     try:
         time.sleep(6.0)
-        paced = _turns(five, ledger, plan, COMMITS_HZ, 300)
+        paced = _turns(
+            five, ledger, ("all", "none", "one"), COMMITS_HZ, counted=300, rounds=plan.rounds
+        )
         wal_bytes = place.joinpath("home", "ledger.db-wal").stat().st_size
-        fast = _turns(five, ledger, plan, math.inf, 4_000)
+        fast = _turns(five, ledger, ("all", "none"), math.inf, counted=4_000, rounds=plan.rounds)
     finally:
         for terminal in five:
             terminal.close()
@@ -241,16 +243,22 @@ def commits(place: Path, ledger: BigLedger, plan: Plan) -> dict[str, float]:
 
 
 def _turns(
-    five: list[Terminal], ledger: BigLedger, plan: Plan, hertz: float, counted: int
+    five: list[Terminal],
+    ledger: BigLedger,
+    kinds: Sequence[Focus],
+    hertz: float,
+    *,
+    counted: int,
+    rounds: int,
 ) -> dict[Focus, Commit]:
     """Return what a commit takes (means), by how many of the five go on and have the focus.
 
     In each turn as many commits go by first: dashboards catch up, or come to rest.
     """
-    spent: dict[Focus, list[Commit]] = {"all": [], "none": [], "one": []}
-    turns = itertools.cycle((*spent, *reversed(spent)))
+    spent: dict[Focus, list[Commit]] = {kind: [] for kind in kinds}
+    turns = itertools.cycle((*kinds, *reversed(kinds)))
     with reporting(ledger, hertz, 1) as done:
-        for turn in itertools.islice(turns, 2 * len(spent) * plan.rounds):
+        for turn in itertools.islice(turns, 2 * len(kinds) * rounds):
             for number, terminal in enumerate(five):
                 terminal.signal(signal.SIGSTOP if turn == "none" else signal.SIGCONT)
                 terminal.focus(gained=turn == "all" or number == 0)

@@ -326,7 +326,7 @@ class Engine:
         for action in actions:
             if isinstance(action, a.Record):
                 self._ledger.append(action.fact, at=self._clock.wall(), mono=self._clock.mono())
-                decided = decided or not isinstance(action.fact, f.LAZY)
+                decided = decided or not isinstance(action.fact, a.LAZY)
                 if (event := hooks.event_of(action.fact, self._machine.state)) is not None:
                     told.append(event)
                 if isinstance(action.fact, f.AttemptEnded):

@@ -12,8 +12,6 @@ from smallhours.core import facts as f
 from smallhours.core import reasons as r
 
 STUDY = """
-import time
-
 from smallhours import Choice, Study, Threshold
 
 study = Study(
@@ -34,9 +32,8 @@ def train(trial):
             loss = 0.9 if step < 12 else 0.1
         trial.report(step, loss=loss, seen=len(state["steps"]))
         trial.checkpoint(state)
-        while step == 11 and start == 0 and trial.params["x"] == 2:
-            time.sleep(0.01)
-            trial.checkpoint(state)  # hears the order to stop, which may be on its way yet
+        while step == 11 and start == 0 and trial.params["x"] == 2 and not trial.stopped:
+            trial._listen(60.0)  # the order to stop may be on its way yet
 """
 
 

@@ -277,7 +277,7 @@ class Simulation:
     def _record(self, fact: f.Fact) -> None:
         at = self.timeline.mono()
         self.facts.append((at, fact))
-        if not isinstance(fact, f.LAZY):
+        if not isinstance(fact, a.LAZY):
             self.durable = len(self.facts)
         if self._sink is not None:
             self._sink(at, fact)

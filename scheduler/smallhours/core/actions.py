@@ -8,19 +8,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from smallhours.core.facts import Fact
+from smallhours.core import facts as f
 from smallhours.core.spec import Params
 from smallhours.core.trial import AttemptKey
 
 #: How a trial counts for the search. ``worst``: behind all others, whatever they are worth.
 Outcome: TypeAlias = Literal["complete", "pruned", "fail", "worst"]
 
+#: Facts that may wait a moment for the next commit. They say what happened, not what was decided:
+#: should they be lost with the engine, the attempt counts as interrupted, and nobody was told more.
+LAZY = (
+    f.Reported, f.AttemptRunning, f.Restored, f.CheckpointRemoved, f.AttemptEnded, f.RecheckDrawn,
+    f.LoadLearned, f.CapLearned,
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """Append the fact to the ledger."""
 
-    fact: Fact
+    fact: f.Fact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

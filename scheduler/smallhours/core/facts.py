@@ -379,29 +379,16 @@ class RequestAnswered(_Fact, frozen=True, kw_only=True, tag="request_answered"):
 Fact: TypeAlias = (
     SessionStarted | SessionEnded | StudyAdded | StudyAmended | StudyRetired | StudyEnded
     | StudyHalted | StudyPaused | StudyReleased | StudyMoved | StudyArchived | StudyRemoved
-    | StudyNoted | Yielded | YieldEnded | DeadlineSet | SearchEnded | TrialCreated
-    | TrialHeld | TrialReleased
-    | AttemptStarted | AttemptRunning | Restored | Reported | CheckpointSaved | CheckpointRemoved
-    | Intended | AttemptEnded | TrialContinued | RecheckDrawn | LoadLearned | CapLearned
-    | RequestAnswered
-)  # fmt: skip
-
-#: Facts that may wait a moment for the next commit. They say what happened, not what was decided:
-#: should they be lost with the engine, the attempt counts as interrupted, and nobody was told more.
-LAZY = (
-    Reported, AttemptRunning, Restored, CheckpointRemoved, AttemptEnded, RecheckDrawn, LoadLearned,
-    CapLearned,
+    | StudyNoted | Yielded | YieldEnded | DeadlineSet | SearchEnded | TrialCreated | TrialHeld
+    | TrialReleased | AttemptStarted | AttemptRunning | Restored | Reported | CheckpointSaved
+    | CheckpointRemoved | Intended | AttemptEnded | TrialContinued | RecheckDrawn | LoadLearned
+    | CapLearned | RequestAnswered
 )  # fmt: skip
 
 _AttemptFact: TypeAlias = (
-    AttemptStarted
-    | AttemptRunning
-    | Restored
-    | Reported
-    | CheckpointSaved
-    | Intended
+    AttemptStarted | AttemptRunning | Restored | Reported | CheckpointSaved | Intended
     | AttemptEnded
-)
+)  # fmt: skip
 
 
 def key_of(fact: _AttemptFact) -> AttemptKey:

@@ -10,7 +10,7 @@ import msgspec
 from smallhours.core import facts as f
 from smallhours.core.footprint import Prediction
 from smallhours.core.reasons import tag
-from smallhours.core.slots import lowest_free
+from smallhours.core.slots import placed
 from smallhours.core.trial import AttemptKey
 from smallhours.snapshot.moments import sequence_at
 from smallhours.snapshot.source import Source
@@ -162,7 +162,7 @@ class Timeline:
     def _start(self, key: AttemptKey, at: float, fact: _Started) -> None:
         slots = self.slots.setdefault(fact.device, [])
         taken = {slot for device, slot in self._living.values() if device == fact.device}
-        slot = lowest_free(taken) if fact.slot is None or fact.slot in taken else fact.slot
+        slot = placed(fact.slot, taken)
         while slot >= len(slots):
             slots.append([])
         self._living[key] = fact.device, slot

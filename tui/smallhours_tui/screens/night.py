@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.widget import Widget
 
-from smallhours.core.slots import lowest_free
+from smallhours.core.slots import placed
 from smallhours.explain.packing import title as device_title
 from smallhours.snapshot import RunView, StudyView
 from smallhours.status import DeviceReading
@@ -342,22 +342,18 @@ def _slots(night: Night) -> dict[Hashable, RunView | None]:
 
     The ledger says where a trial runs, the engine how many slots there are.
     """
-    slots: dict[Hashable, RunView | None] = {}
-    taken: dict[str, set[int | None]] = {}
+    taken: dict[str, dict[int | None, RunView]] = {}
     for run in night.runs:
-        here = taken.setdefault(run.device, set())
-        number = lowest_free(here) if run.slot is None or run.slot in here else run.slot
-        here.add(number)
-        slots[Slot(run.device, number)] = run
-    rows = sorted(slots.items(), key=_by_place)
+        here = taken.setdefault(run.device, {})
+        here[placed(run.slot, here)] = run
+    slots: dict[Hashable, RunView | None] = {
+        Slot(device, number): taken[device][number]
+        for device in sorted(taken)
+        for number in sorted(taken[device], key=lambda number: number or 0)
+    }
     if _free(night) > 0 and night.plans is not None:
-        rows.append((Slot(night.plans.device, None), None))
-    return dict(rows)
-
-
-def _by_place(row: tuple[Hashable, RunView | None]) -> tuple[str, int]:
-    assert isinstance(row[0], Slot)
-    return row[0].device, row[0].number or 0
+        slots[Slot(night.plans.device, None)] = None
+    return slots
 
 
 def _free(night: Night) -> int:

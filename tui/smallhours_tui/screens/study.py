@@ -150,7 +150,7 @@ class StudyScreen(Arranging):
             self._side.forget()
         changed = None if update is None else update.changed.trials.get(view.id, frozenset())
         facts = update is not None and view.id in update.changed.studies
-        news = changed or facts or self._side.behind
+        news = changed or facts or (self._sees_curves and self._side.behind)
         still = update is not None and not (news or update.changed.engine)
         if still and 0 <= night.now - self._shown_at < _STILL_S:
             return  # but for clocks that go on nothing is new
