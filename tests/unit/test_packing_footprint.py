@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from smallhours.packing.footprint import Footprint
+from smallhours.packing.knowledge import Knowledge
 
 GIB = 2**30
 
@@ -86,6 +87,40 @@ def test_a_miss_widens_the_margin_and_hits_narrow_it_again():
     later = footprint.bound({"seed": 30})
     assert later is not None
     assert later.upper_bytes / later.expected_bytes < margin
+
+
+def test_trials_that_were_started_together_miss_together():
+    footprint = Footprint()
+    footprint.measure({"seed": 1}, GIB)
+    promised = [footprint.bound({"seed": seed}) for seed in range(2, 18)]
+    for seed, bound in enumerate(promised, 2):
+        footprint.measure({"seed": seed}, 3 * GIB, bound)
+    after = footprint.bound({"seed": 30})
+    assert after is not None
+    assert after.upper_bytes < 16 * GIB
+
+
+def test_no_number_of_misses_makes_a_study_too_large_for_the_machine():
+    footprint, peak_bytes = Footprint(), GIB
+    for seed in range(12):
+        bound = footprint.bound({"seed": 0.1 * seed})
+        peak_bytes = int(1.05 * bound.upper_bytes) if bound and seed % 3 == 0 else GIB
+        footprint.measure({"seed": 0.1 * seed}, peak_bytes, bound)
+    after = footprint.bound({"seed": 0.5})
+    assert after is not None
+    assert after.upper_bytes < 2**40
+
+
+def test_small_host_processes_are_alike():
+    # What is shared with a zygote counts for some and not for others: 5 MB or 18.
+    know = Knowledge("cores")
+    rng = random.Random(3)
+    for _ in range(12):
+        know.measure("study", {"x": rng.random(), "work": rng.randint(1, 3)},
+                     rng.choice((5_200_000, 7_000_000, 17_600_000)))  # fmt: skip
+    bound = know.footprints["study"].bound({"x": 0.9, "work": 3})
+    assert bound is not None
+    assert 17_600_000 <= bound.upper_bytes < 100_000_000
 
 
 def test_a_configuration_that_was_measured_is_never_bounded_below_its_peak():

@@ -24,9 +24,13 @@ _LEAST_ON_TOP: Final = 0.1
 #: First beliefs are off by about this much (log), until they were compared with peaks.
 _BELIEF_SD: Final = 0.3
 _BELIEF_CERTAINTY: Final = 5.0
-#: A miss widens all margins of the study by this; each hit takes back a share of it.
+#: A miss widens all margins of the study by this, up to so much; each hit takes back a share of it.
 _WIDER: Final = 1.5
+_WIDEST: Final = 3.0
 _RECOVERS: Final = 0.9
+#: Host processes are told apart by sizes of this order: much below it, how many share a library
+#: (`Pss`), or whether that was asked, makes more of a difference than any parameter.
+HOST_GRAIN_BYTES: Final = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ class Footprint:
     """The memory model of one study; made again from what was `measured`."""
 
     measured: list[Measured] = field(default_factory=list)
+    #: What any process takes, whatever its configuration; negative: sizes well below are alike.
     context_bytes: int = CONTEXT_BYTES
     _model: Regression = field(init=False)
     _off: list[float] = field(init=False)
@@ -148,14 +153,28 @@ class Footprint:
         return Calibration(len(pairs), missed, bias, sum(r for _, r in pairs) / len(pairs))
 
     def _take(self, one: Measured) -> None:
+        missed = self._misses(one)
         self.measured.append(one)
         self._model.observe(one.params, self._on_top(one.peak_bytes))
         if one.believed_bytes is not None:
             off = self._on_top(one.peak_bytes) - self._on_top(one.believed_bytes)
             self._off.append(off)
-        if one.upper_bytes is not None:
-            missed = one.peak_bytes > one.upper_bytes
-            self._wider = self._wider * _WIDER if missed else 1.0 + (self._wider - 1.0) * _RECOVERS
+        if one.upper_bytes is None:
+            return
+        if missed:
+            self._wider = min(_WIDEST, self._wider * _WIDER)
+        else:
+            self._wider = 1.0 + (self._wider - 1.0) * _RECOVERS
+
+    def _misses(self, one: Measured) -> bool:
+        """Whether a peak is above its bound, and above what is promised since then, too.
+
+        Trials that were started together miss together: that is one miss, not as many.
+        """
+        if one.upper_bytes is None or one.peak_bytes <= one.upper_bytes:
+            return False
+        now = self.bound(one.params, one.believed_bytes)
+        return now is None or one.peak_bytes > now.upper_bytes
 
     def _on_top(self, peak_bytes: int) -> float:
         """Return the logarithm of what a peak has on top of the context."""
@@ -163,7 +182,7 @@ class Footprint:
 
     def _bytes(self, on_top: float) -> int:
         more = math.exp(min(on_top, 60.0))
-        return math.ceil(min(more + self.context_bytes, more / _LEAST_ON_TOP))
+        return max(1, math.ceil(min(more + self.context_bytes, more / _LEAST_ON_TOP)))
 
     def _with_belief(self, mean: float, far: float, believed: float) -> tuple[float, float]:
         """Weigh a belief in, by how far beliefs were off before."""

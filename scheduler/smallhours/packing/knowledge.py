@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from smallhours.packing.beliefs import Beliefs
 from smallhours.packing.cards import Runner, Wish
-from smallhours.packing.footprint import Bound, Footprint, Measured
+from smallhours.packing.context import CONTEXT_BYTES
+from smallhours.packing.footprint import HOST_GRAIN_BYTES, Bound, Footprint, Measured
 from smallhours.packing.load import Demand, Load, Loads, Sharing, slowdowns
 from smallhours.packing.paces import Curve, Paces
 from smallhours.packing.regression import Params
@@ -39,7 +40,10 @@ class Knowledge:
         beliefs = Beliefs()
         self.loads = Loads(sharing, learned.loads, beliefs, weight)
         self.paces = Paces(beliefs, learned.paces)
-        self.footprints = {name: Footprint(list(m)) for name, m in learned.measured.items()}
+        self._context_bytes = -HOST_GRAIN_BYTES if sharing == "cores" else CONTEXT_BYTES
+        self.footprints = {
+            name: Footprint(list(m), self._context_bytes) for name, m in learned.measured.items()
+        }
         #: What was predicted of trials, and from how many observations.
         self._bounds: dict[str, tuple[int, Bound | None]] = {}
         self._lengths: dict[str, tuple[int, float | None]] = {}
@@ -111,14 +115,15 @@ class Knowledge:
 
     def measure(self, study: str, params: Params, peak_bytes: int) -> None:
         """Take in a peak that was measured without a prediction."""
-        self.footprints.setdefault(study, Footprint()).measure(params, peak_bytes)
+        self._footprint(study).measure(params, peak_bytes)
 
     def measured(self, runner: Runner) -> None:
         """Take in the peak of a trial that runs, or ran."""
         wish = runner.wish
         assert runner.peak_bytes is not None
-        footprint = self.footprints.setdefault(wish.study, Footprint())
-        footprint.measure(wish.params, runner.peak_bytes, runner.bound, wish.believed_bytes)
+        self._footprint(wish.study).measure(
+            wish.params, runner.peak_bytes, runner.bound, wish.believed_bytes
+        )
 
     def timed(self, there: Sequence[Runner], runner: Runner, step_s: float, error: float) -> None:
         """Learn from how long a trial's steps take beside what is there.
@@ -135,3 +140,9 @@ class Knowledge:
         studies = [other.wish.study for other in there]
         self.loads.learn(studies, [*there].index(runner), runner.alone, log_s, error)
         self._timed += 1
+
+    def _footprint(self, study: str) -> Footprint:
+        found = self.footprints.get(study)
+        if found is None:
+            found = self.footprints[study] = Footprint(context_bytes=self._context_bytes)
+        return found
