@@ -202,7 +202,7 @@ class TestDesk:
 
     @pytest.fixture
     def desk(self, returned: list[SlotReturn], lost: list[str]) -> Desk:
-        return Desk(2, _nothing, returned.append, lost.append, lambda: None)
+        return Desk(2, _nothing, returned.append, lost.append, lambda: None, at_once=2)
 
     def test_an_order_whose_slot_died_first_is_tried_again_and_then_given_up(
         self, desk: Desk, returned: list[SlotReturn]
@@ -235,6 +235,22 @@ class TestDesk:
         desk.done("a", {"exit_code": 0})
 
         assert desk.take("c") is not None
+
+    def test_slots_come_up_one_after_another_and_those_that_are_freed_go_first(
+        self, returned: list[SlotReturn]
+    ) -> None:
+        desk = Desk(8, _nothing, returned.append, _nothing, lambda: None, at_once=1)
+        for trial in range(1, 6):
+            desk.start(placed(trial))
+        assert desk.take("a") is not None
+        assert desk.take("b") is None
+        desk.began("a")
+        assert desk.take("b") is not None
+        assert desk.take("c") is None
+        desk.done("a", {"exit_code": 0})
+        # Its slot is free, while that of "b" still comes up.
+        assert desk.take("c") is not None
+        assert desk.take("d") is None
 
     def test_an_order_wakes_the_ray_thread_that_has_nothing_to_do(self, desk: Desk) -> None:
         taken: queue.Queue[Placed | None] = queue.Queue()

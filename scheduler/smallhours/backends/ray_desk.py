@@ -48,9 +48,24 @@ class Desk:
         returned: Callable[[SlotReturn], None],
         lost: Callable[[str], None],
         dead: Callable[[], str | None],
+        *,
+        at_once: int,
     ) -> None:
+        """Set up.
+
+        Args:
+            slots: How many attempts may run at a time.
+            ready: Called once Tune asks for orders.
+            returned: Called with each attempt that is over.
+            lost: Called if nothing more can be started, with the reason.
+            dead: Says which of Ray's processes died.
+            at_once: So many slots may come up at a time: each takes seconds of a core, and an order
+                that waits for it meanwhile may get one that is freed.
+        """
         self.over = False
-        self._slots = slots
+        self._slots, self._at_once = slots, at_once
+        #: The most orders that slots had at a time: as many are up.
+        self._up = 0
         self._ready: Callable[[], None] | None = ready
         self._returned, self._lost, self._dead = returned, lost, dead
         self._bell = threading.Condition()
@@ -94,6 +109,7 @@ class Desk:
     def began(self, tune_id: str) -> None:
         """Note that a slot has the order."""
         self._given[tune_id].began = True
+        self._up = max(self._up, sum(given.began for given in self._given.values()))
 
     def done(self, tune_id: str, ended: dict[str, Any] | None) -> None:
         """Return an attempt to the engine, or try another slot if it never began."""
@@ -153,4 +169,4 @@ class Desk:
             self._bell.notify_all()
 
     def _servable(self) -> bool:
-        return bool(self._orders) and len(self._given) < self._slots
+        return bool(self._orders) and len(self._given) < min(self._slots, self._up + self._at_once)

@@ -27,6 +27,7 @@ import psutil
 
 from smallhours.backends.base import Placed, SlotReturn
 from smallhours.backends.ray_desk import Desk, Leave
+from smallhours.devices import host
 from smallhours.errors import EngineError
 
 #: Ray's temporary directory: longer, and its sockets' paths pass what the kernel takes.
@@ -102,7 +103,7 @@ class RayLauncher:
         os.environ.update(environment(slots))
 
         def make(ready: Callable[[], None]) -> Desk:
-            return Desk(slots, ready, returned, lost, self.dead)
+            return Desk(slots, ready, returned, lost, self.dead, at_once=host.cores())
 
         self._make_desk = make
         self._desk = make(ready)
