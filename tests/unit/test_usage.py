@@ -26,6 +26,30 @@ MIB = 2**20
 GIB = 2**30
 
 
+class TestRested:
+    """What a process asks for where it never waits for a core."""
+
+    @pytest.mark.parametrize(
+        ("used", "wanted", "cores", "step_s"),
+        [
+            (0.5, 0.5, 0.5, 1.0),  # never waited
+            (0.4, 0.6, 0.5, 0.8),  # computes 0.4 s, waits 0.2, sleeps 0.4 in each
+            (0.5, 1.0, 1.0, 0.5),  # one thread of two that share a core
+            (1.0, 2.0, 2.0, 0.5),  # two threads on one core
+            (4.0, 16.0, 8.0, 0.5),  # more threads than cores: alone they wait as well
+        ],
+    )
+    def test_waits_are_taken_out(
+        self, used: float, wanted: float, cores: float, step_s: float
+    ) -> None:
+        found = Footprint(mean_step_s=1.0, cores=used, wanted_cores=wanted).rested(8.0)
+        assert found == (pytest.approx(cores), pytest.approx(step_s))
+
+    def test_nothing_is_said_where_the_kernel_does_not_tell_of_waits(self) -> None:
+        assert Footprint(mean_step_s=1.0, cores=0.5).rested(8.0) is None
+        assert Footprint(cores=0.5, wanted_cores=0.5).rested(8.0) is None
+
+
 class FakeCuda:
     """The part of torch.cuda that is asked, as it answers: nothing before it is initialised."""
 
@@ -141,6 +165,13 @@ class TestPaces:
             clock.now += wait_s
             subject.reported(5)
         assert subject.measure()["step_s"] == pytest.approx(0.2)
+
+    def test_the_mean_counts_all_since_the_first_report(self, clock: Clock) -> None:
+        subject = meter(clock)
+        for wait_s in (5.0, 1.0, 60.0, 1.0):
+            clock.now += wait_s
+            subject.reported(5)
+        assert subject.measure()["mean_step_s"] == pytest.approx(62.0 / 15)
 
     def test_one_report_has_no_step_time_and_no_share_of_a_core(self, clock: Clock) -> None:
         message = meter(clock).reported(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
@@ -144,7 +144,6 @@ class SimulatedDevices:
     def _seen(self, place: _Place) -> DeviceSeen:
         device, steps = place.device, place.steps.values()
         ours = sum(step.used_bytes for step in steps)
-        busy = min(1.0, sum(step.load.busy * step.rate / device.speed for step in steps))
         return DeviceSeen(
             name=device.name,
             kind=device.kind,
@@ -152,7 +151,7 @@ class SimulatedDevices:
             reserve_bytes=device.reserve_bytes,
             used_bytes=ours + device.foreign_bytes,
             ours_bytes=ours,
-            utilisation=busy,
+            utilisation=self._busy(place, steps),
             closed=place.closed,
             cores=device.cores,
             places=device.places,
@@ -163,13 +162,19 @@ class SimulatedDevices:
         now = self._timeline.mono()
         span, place.settled_at = now - place.settled_at, now
         working = [step for step in place.steps.values() if step.done is not None]
-        busy = sum(step.load.busy * step.rate / place.device.speed for step in working)
         place.use.byte_s += span * sum(step.used_bytes for step in place.steps.values())
         place.use.work_s += span * sum(step.rate for step in working)
-        place.use.busy_s += span * min(1.0, busy)
+        place.use.busy_s += span * self._busy(place, working)
         for step in place.steps.values():
             step.left_s = max(0.0, step.left_s - (now - step.since) * step.rate)
             step.since = now
+
+    def _busy(self, place: _Place, steps: Iterable[_Step]) -> float:
+        """Return the share of the time that something runs on a device."""
+        shares = [step.load.busy * step.rate / place.device.speed for step in steps]
+        if place.device.kind == "gpu" and self._interference.sharing == "mps":  # side by side
+            return 1.0 - math.prod(1.0 - min(1.0, share) for share in shares)
+        return min(1.0, sum(shares))
 
     def _set_rates(self, place: _Place) -> None:
         steps = [*place.steps.values()]

@@ -55,6 +55,7 @@ def footprint_of(usage: Usage) -> Footprint:
     """Return what a process said that it needed as the core takes it."""
     return Footprint(
         step_s=_short(usage.step_s),
+        mean_step_s=_short(usage.mean_step_s),
         cores=_short(usage.cores),
         wanted_cores=_short(usage.wanted),
         host_bytes=usage.host,

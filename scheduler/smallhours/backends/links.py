@@ -64,6 +64,7 @@ class Usage(_Message, frozen=True, tag="usage"):
     """What the process tree needed so far; None: not measured."""
 
     step_s: _Pace | None = None
+    mean_step_s: _Pace | None = None
     cores: _Pace | None = None
     #: With the time in which it could have run and had no core.
     wanted: _Pace | None = None

@@ -23,6 +23,9 @@ class Process:
     #: It took its memory; and its reports in this attempt.
     met: bool = False
     reports: int = 0
+    #: When it first reported, and at what step.
+    first_at: float = 0.0
+    first_step: int = 0
     #: It was forked.
     begun: bool = False
     #: It does no more steps: it hangs, or unwinds.
@@ -31,6 +34,17 @@ class Process:
     exiting: bool = False
     fault: str = ""
     cpu_s: float = 0.0
+
+    def reported(self, at: float) -> None:
+        """Take note of a report."""
+        self.reports += 1
+        if self.reports == 1:
+            self.first_at, self.first_step = at, self.step
+
+    def mean_step_s(self, at: float) -> float:
+        """Return the seconds that a step took since the first report; what it should, before."""
+        steps = self.step - self.first_step
+        return (at - self.first_at) / steps if steps else self.script.step_s
 
     @property
     def resident_bytes(self) -> int:

@@ -25,14 +25,23 @@ def simulated_note(type_: str, message: str, step: int, errno: int | None = None
     )
 
 
-def footprint_of(order: Start, script: Script) -> Footprint:
-    """Return what a process measures of itself."""
+def footprint_of(order: Start, script: Script, mean_step_s: float) -> Footprint:
+    """Return what a process measures of itself.
+
+    Args:
+        order: Where it runs.
+        script: What it does.
+        mean_step_s: How long its steps took; on cores it waits for one where that is longer.
+    """
+    going = min(1.0, script.step_s / mean_step_s) if order.device == "cpu" else 1.0
+    used = script.cores * going
     on_card = max(0, script.device_bytes - CONTEXT_BYTES)
     gpus = () if order.device == "cpu" or not on_card else (GpuPeak(0, on_card, on_card),)
     return Footprint(
         step_s=script.step_s,
-        cores=script.cores,
-        wanted_cores=script.cores,
+        mean_step_s=mean_step_s,
+        cores=used,
+        wanted_cores=max(script.cores, used + 1.0 - going),
         host_bytes=script.resident_bytes,
         host_source="pss",
         gpus=gpus,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from smallhours.core.model import Study, Trial
 from smallhours.core.reasons import RuleCut, RungCut
@@ -27,6 +27,13 @@ def quantile(values: Sequence[float], share: float) -> float:
     """Return the value that `share` of the values do not exceed (nearest rank)."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def stride(study: Study) -> float:
+    """Return how many steps a report of a study's trials stands for."""
+    trials: Iterable[Trial] = reversed([*study.trials.values()])
+    told = next((trial for trial in trials if len(trial.curve) > 1), None)
+    return 1.0 if told is None else max(told.curve) / len(told.curve)
 
 
 def pace_s(study: Study, trial: Trial | None, share: float) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -20,11 +20,22 @@ class GpuPeak(msgspec.Struct, frozen=True, array_like=True):
     allocated_bytes: int
 
 
+class Rested(NamedTuple):
+    """What a process asks for where it never waits for a core."""
+
+    #: CPU seconds per second of wall time.
+    cores: float
+    #: Seconds a step, on average.
+    step_s: float
+
+
 class Footprint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a trial's process tree was measured to need; None: not measured."""
 
     #: Seconds a step takes: the median of the latest.
     step_s: float | None = None
+    #: Seconds a step took on average since the attempt's first report, as `cores` counts.
+    mean_step_s: float | None = None
     #: CPU seconds of the tree per second of wall time, from its first report on.
     cores: float | None = None
     #: With the time in which it could have run and was given no core.
@@ -61,6 +72,22 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             return (torch or 0) + context
         return None if torch is None else torch + CONTEXT_BYTES
 
+    def rested(self, cores: float) -> Rested | None:
+        """Return what it would have shown with all cores for itself; None: its waits aren't known.
+
+        While a thread waits for a core, nothing else of a step goes on: a step alone is shorter by
+        that. Where several threads compute at a time, each waits: their mean counts.
+
+        Args:
+            cores: How many there are.
+        """
+        used, wanted, step_s = self.cores, self.wanted_cores, self.mean_step_s
+        if not used or wanted is None or not step_s:
+            return None
+        lost = max(0.0, wanted - used) / max(1.0, wanted)
+        alone = min(cores, used / max(1.0 - lost, 0.01))
+        return Rested(cores=alone, step_s=step_s * used / alone)
+
     def after(self, before: Footprint | None) -> Footprint:
         """Return what is known when this was measured after `before`: paces renewed, peaks kept."""
         if before is None:
@@ -83,6 +110,7 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             host, source = its, before.host_source
         return Footprint(
             step_s=before.step_s if self.step_s is None else self.step_s,
+            mean_step_s=before.mean_step_s if self.mean_step_s is None else self.mean_step_s,
             cores=before.cores if self.cores is None else self.cores,
             wanted_cores=before.wanted_cores if self.wanted_cores is None else self.wanted_cores,
             host_bytes=host,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
 
+from smallhours.core import estimates
 from smallhours.core import facts as f
 from smallhours.core.footprint import Footprint, Prediction
 from smallhours.core.guards import reserve_bytes
@@ -18,6 +19,7 @@ from smallhours.core.state import State
 from smallhours.core.trial import AttemptKey
 from smallhours.core.waiting import Why
 from smallhours.core.watched import Watched
+from smallhours.packing import probes
 from smallhours.packing.cards import Card, Deck, Obstacle, Pause, Start, Wish
 from smallhours.packing.load import Sharing
 from smallhours.packing.packer import Packer
@@ -141,7 +143,7 @@ class Placement:
             study=str(study.id),
             params=study.spec.baseline if trial is None else trial.params,
             believed_bytes=None if trial is None else trial.attrs.get("believed_bytes"),
-            steps_left=max(1, round(steps / _stride(study))),
+            steps_left=max(1, round(steps / estimates.stride(study))),
             saves=study.saves,
             alone=trial is not None and trial.alone,
             begun=trial is not None and trial.attempts > 0,
@@ -251,11 +253,17 @@ class Placement:
 
     def measured(self, key: AttemptKey, footprint: Footprint) -> None:
         """Take note of what an attempt's process measured of itself."""
-        watched = self._watched.get(key)
-        wanted, cores = footprint.wanted_cores or footprint.cores, self._cores
-        if watched is not None and watched.kind == "cpu" and wanted and cores:
-            name, weight = _name(key.study, key.trial), max(1.0, wanted) / cores
-            self._packers["cpu"].measured(name, min(1.0, wanted), weight)
+        watched, cores = self._watched.get(key), self._cores
+        if watched is None or watched.kind != "cpu" or not cores:
+            return
+        rested = footprint.rested(cores)
+        asks, step_s = footprint.wanted_cores or footprint.cores, None
+        if rested is not None:
+            asks = rested.cores
+            step_s = rested.step_s * estimates.stride(self._state.studies[key.study])
+        if asks:
+            name, weight = _name(key.study, key.trial), max(1.0, asks) / cores
+            self._packers["cpu"].measured(name, min(1.0, asks), weight, step_s)
 
     def reported(self, key: AttemptKey, at: float, footprint: Footprint | None) -> Pause | None:
         """Take note of a report; answer with what must be undone now."""
@@ -364,15 +372,11 @@ class Placement:
             if used is not None and before is not None:
                 watched.held_bytes = max(used - before, watched.held_bytes or 0)
                 watched.source = "card delta"
-        if alone and trial.live.reported and seen.utilisation is not None:
-            watched.busy.append(seen.utilisation)
-
-
-def _stride(study: Study) -> float:
-    """Return how many steps a report stands for."""
-    trials: Iterable[Trial] = reversed([*study.trials.values()])
-    told = next((trial for trial in trials if len(trial.curve) > 1), None)
-    return 1.0 if told is None else max(told.curve) / len(told.curve)
+        if trial.live.reported and seen.utilisation is not None:
+            packer, name = self._packers[watched.kind], _name(key.study, key.trial)
+            busy = probes.busy_of(packer.deck(seen.name), name, seen.utilisation, packer.know)
+            if busy is not None:
+                watched.busy.append(busy)
 
 
 def _name(study: int, trial: int | None) -> str:

@@ -110,6 +110,8 @@ class Runner:
     busy: float | None = None
     #: Share of the card that it fills meanwhile; None: it can't be measured.
     weight: float | None = None
+    #: How long its steps take it alone was measured beside others.
+    paced: bool = False
     pausing: bool = False
 
     @property
@@ -132,6 +134,11 @@ class Runner:
         if self.wish.alone or kept is None:
             return None
         return max(kept, self.peak_bytes or 0)
+
+    def share_of(self, card: Card) -> float:
+        """Return its share of a card's memory; 0 where nothing is known of it."""
+        charge = self.charge_bytes or self.peak_bytes or 0
+        return min(1.0, charge / card.room_bytes) if card.room_bytes else 0.0
 
 
 @dataclass(slots=True, eq=False)

@@ -8,9 +8,10 @@ session begins with.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
-from smallhours.packing import probes, rooms
+from smallhours.packing import probes, rooms, timing
 from smallhours.packing.cards import (
     SETTLED_REPORTS,
     Card,
@@ -23,7 +24,6 @@ from smallhours.packing.cards import (
     total_compute,
 )
 from smallhours.packing.footprint import Bound
-from smallhours.packing.guard import Pace
 from smallhours.packing.knowledge import Knowledge, Learned
 from smallhours.packing.load import FEARED, HOPED, Demand, Sharing
 from smallhours.packing.order import Turns
@@ -35,6 +35,8 @@ from smallhours.packing.surplus import all_heard, surplus
 _LEAST_GAIN: Final = 0.02
 #: By so much the cap rises when a trial ends well.
 _CAP_RISES: Final = 1.02
+#: Standard error (relative) of a pace that a process measured of itself.
+_MEASURED_ERROR: Final = 0.05
 #: Cards whose gains are this near are alike: the tightest fit decides.
 _ALIKE: Final = 0.1
 #: The head of the queue waits this long before room is kept for it.
@@ -81,9 +83,8 @@ class Packer:
     @property
     def learned(self) -> Learned:
         """What outlives the session."""
-        found = self.know.learned()
-        found.caps = {name: deck.cap for name, deck in self._decks.items()}
-        return found
+        caps = {name: deck.cap for name, deck in self._decks.items()}
+        return replace(self.know.learned(), caps=caps)
 
     def deck(self, card: str) -> Deck:
         """Return a card with what is on it."""
@@ -133,7 +134,7 @@ class Packer:
         self.changes += 1
         deck = self._where[key]
         deck.runners[key].launched_at = at
-        self._time_rest(deck, at)
+        timing.take_in_rest(self.know, deck, at)
         deck.guard.came(key, at)
 
     def reported(
@@ -160,8 +161,10 @@ class Packer:
         if runner.settled and runner.reports == SETTLED_REPORTS:
             self.know.measured(runner)
             self.changes += 1
-        self._time(deck, key, runner, at)
-        if runner.probe and is_over(runner, deck.card, at):
+        over = runner.probe and is_over(runner, deck.card, at)
+        if timing.take_in(self.know, deck, key, at, at_least=1 if over else None):
+            self.changes += 1
+        if over:
             self._probed(runner)
             runner.probe = False
             self.changes += 1
@@ -179,7 +182,7 @@ class Packer:
         self._settle(at)
         self.changes += 1
         deck = self._where.pop(key)
-        self._time_rest(deck, at)
+        timing.take_in_rest(self.know, deck, at)
         runner = deck.runners.pop(key)
         self.know.forget(runner)
         deck.guard.went(key, at)
@@ -198,17 +201,30 @@ class Packer:
         self.changes += 1
         self.know.forget(self._where.pop(key).runners.pop(key))
 
-    def measured(self, key: str, busy: float, weight: float) -> None:
-        """Take note of what a trial asks of cores, if there were enough of them meanwhile."""
+    def measured(self, key: str, busy: float, weight: float, step_s: float | None) -> None:
+        """Take note of what a trial asks of cores.
+
+        Args:
+            key: Whose.
+            busy: Share of the time that it computes.
+            weight: Share of the cores that it fills meanwhile.
+            step_s: Seconds that a step takes it alone; None: how long it waited for cores is not
+                known, and what it asks for counts only if there were enough of them.
+        """
         deck = self._where[key]
         runner = deck.runners[key]
-        others = [other for name, other in deck.runners.items() if name != key]
-        together = busy * weight + total_compute(self.know.demand(o.wish) for o in others)
-        if deck.guard.trials == [key] or together <= deck.card.sure:
-            runner.busy, runner.weight = busy, weight
-            if not runner.probe:
-                self._probed(runner)
-            self.changes += 1
+        if step_s is not None:
+            runner.paced = True
+            self.know.timed([runner], runner, step_s * deck.card.speed, _MEASURED_ERROR)
+        else:
+            others = [other for name, other in deck.runners.items() if name != key]
+            together = busy * weight + total_compute(self.know.demand(o.wish) for o in others)
+            if deck.guard.trials != [key] and together > deck.card.sure:
+                return
+        runner.busy, runner.weight = busy, weight
+        if not runner.probe:
+            self._probed(runner)
+        self.changes += 1
 
     # --- what to do -------------------------------------------------------------------------
 
@@ -275,36 +291,22 @@ class Packer:
         return found
 
     def _settle(self, at: float) -> None:
-        """Count what each study was served since the last event: its part of the cards' time."""
+        """Count what each study was served since the last event: its part of the cards' time.
+
+        Of compute and memory, that of which it has more counts (dominant resource fairness, A.
+        Ghodsi and others, NSDI 2011): where memory is short, little compute is no excuse.
+        """
         span = at - self._settled_at
         self._settled_at = at
         if span <= 0.0:
             return
         for deck in self._decks.values():
-            running = [r.wish for r in deck.runners.values() if r.launched_at is not None]
-            for wish, slow in zip(running, self.know.slowdowns(running), strict=True):
-                self.turns.serve(wish.study, span * self.know.demand(wish).compute / slow)
-
-    def _time(self, deck: Deck, key: str, runner: Runner, at: float) -> None:
-        """Learn from a trial's pace once it has been heard often enough beside what is there."""
-        over = runner.probe and is_over(runner, deck.card, at)
-        pace = deck.guard.pace(key, least=1) if over else deck.guard.just_timed(key)
-        if pace is None:
-            return
-        self._timed(deck, runner, pace, at)
-        self.changes += 1
-
-    def _time_rest(self, deck: Deck, at: float) -> None:
-        """Learn from what was heard since the last change where that was too little before."""
-        for key in deck.guard.trials:
-            pace = deck.guard.pace(key, least=1)
-            if pace is not None and not deck.guard.told(key):
-                self._timed(deck, deck.runners[key], pace, at)
-
-    def _timed(self, deck: Deck, runner: Runner, pace: Pace, at: float) -> None:
-        runner.timed_at = at
-        there = [deck.runners[other] for other in deck.guard.trials]
-        self.know.timed(there, runner, pace.mean_s * deck.card.speed, pace.error)
+            running = [r for r in deck.runners.values() if r.launched_at is not None]
+            slowdowns = self.know.slowdowns([runner.wish for runner in running])
+            for runner, slow in zip(running, slowdowns, strict=True):
+                compute = self.know.demand(runner.wish).compute / slow
+                part = max(compute, runner.share_of(deck.card))
+                self.turns.serve(runner.wish.study, span * part)
 
     def _judge(self, deck: Deck, at: float) -> Pause | None:
         alone = {key: r.alone for key, r in deck.runners.items() if r.alone is not None}
@@ -367,9 +369,7 @@ class Packer:
             return self._gains(deck, wish, 0.0)
         if not self._gains(deck, wish, HOPED):
             return False
-        if self._gains(deck, wish, FEARED):
-            return True
-        return all_heard(deck, at)
+        return self._gains(deck, wish, FEARED) or all_heard(deck, at)
 
     def _gains(self, deck: Deck, wish: Wish, doubt: float) -> bool:
         """Whether a trial adds to the progress of a card."""

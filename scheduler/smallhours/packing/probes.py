@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from smallhours.packing.cards import Card, Deck, Pause, Runner, Start, Wish, total_compute
+from smallhours.packing.cards import Card, Deck, Pause, Runner, Start, Wish
 from smallhours.packing.knowledge import Knowledge
 
 #: A first belief is taken for too low by up to this factor.
@@ -14,7 +15,7 @@ _BELIEF_MARGIN: Final = 2.5
 PROBE_REPORTS: Final = 3
 _PROBE_LEAST: Final = 2
 _PROBE_S: Final = 20.0
-#: A probe may take place beside trials that together ask for no more compute than this.
+#: A probe may take place beside trials that together keep the card busy for no more than this.
 _QUIET: Final = 0.6
 
 
@@ -34,7 +35,28 @@ def quiet(deck: Deck, know: Knowledge) -> bool:
     if deck.full:
         return False
     most_free = deck.free_bytes >= deck.card.room_bytes // 2
-    return most_free and total_compute(know.demand(r.wish) for r in runners) <= _QUIET
+    return most_free and sum(know.demand(r.wish).busy for r in runners) <= _QUIET
+
+
+def busy_of(deck: Deck, key: str, utilisation: float, know: Knowledge) -> float | None:
+    """Return the share of the time that a card is busy with one of its trials; None: can't be told.
+
+    A probe is told from what was known of the others before: they leave the card idle for a share
+    of the time, and of that it takes a part.
+
+    Args:
+        deck: The card.
+        key: The trial.
+        utilisation: Share of the time that the card is busy.
+        know: What is known of studies.
+    """
+    others = [runner for name, runner in deck.runners.items() if name != key]
+    if not others:
+        return utilisation
+    if not deck.runners[key].probe or sum(know.demand(r.wish).busy for r in others) > _QUIET:
+        return None
+    idle = math.prod(1.0 - know.demand(runner.wish).busy for runner in others)
+    return max(0.0, 1.0 - (1.0 - utilisation) / idle)
 
 
 def is_over(runner: Runner, card: Card, at: float) -> bool:
