@@ -23,8 +23,9 @@ from smallhours.paths import Home
 from smallhours.simulate import tonight
 
 STEPS = 10
-#: What a trial's process takes to come up, in the simulation.
-LAUNCH_S = 1.0
+#: What a trial's process takes to come up, in the simulation, and before the first of them a slot.
+LAUNCH_S = 0.1
+SLOT_S = 2.0
 NEVER = Stopping(rule="none")
 
 
@@ -37,22 +38,33 @@ def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recording
     recording.close()
 
 
-def known(night: Recording, *lengths: int, step_s: Sequence[float] = ()) -> None:
-    """Run trials that end after so many steps of a second, stopped where that is early."""
+def known(
+    night: Recording,
+    *lengths: int,
+    step_s: Sequence[float] = (),
+    setup_s: float = 0.0,
+    every: int = 1,
+    footprint: Footprint | None = None,
+) -> None:
+    """Run trials that end after so many steps, stopped where that is early.
+
+    They report `every` so many steps, a second apart, the first time `setup_s` later than that.
+    """
     for number, steps in enumerate(lengths):
         night.create(number)
         night.start(number)
-        night.report(number, {step: 1.0 / step for step in range(1, steps + 1)})
+        night.clock.now += setup_s
+        night.report(number, {step: 1.0 / step for step in range(every, steps + 1, every)})
         cut = r.RuleCut(
             rule="median", version=1, options={}, step=steps, value=1.0, threshold=0.5,
             goal="minimize", compared=3, competitors=(),
         )  # fmt: skip
         whole = r.Completed(steps=STEPS, metrics={"val_loss": 0.1})
         reason = whole if steps == STEPS else cut
-        footprint = Footprint(cores=1.0, wanted_cores=1.0)
         night.end(
-            number, reason, last_step=steps, score=0.1, seconds=float(steps), footprint=footprint
-        )
+            number, reason, last_step=steps, score=0.1, seconds=float(steps) / every,
+            footprint=footprint or Footprint(cores=1.0, wanted_cores=1.0),
+        )  # fmt: skip
         if step_s:
             night.add(
                 f.LoadLearned(
@@ -62,16 +74,37 @@ def known(night: Recording, *lengths: int, step_s: Sequence[float] = ()) -> None
             )  # fmt: skip
 
 
-def done_s(night: Recording, runs: int = 15) -> list[float]:
-    """Return when the study is done, in each of some runs on one slot."""
-    start = replace(tonight_of(night.home), slots=1)
+def done_s(night: Recording, runs: int = 15, slots: int | None = 1) -> list[float]:
+    """Return when the study is done, in each of some runs on so many slots."""
+    start = replace(tonight_of(night.home), slots=slots)
     return [tonight.run(start, seed).done_s[1] for seed in range(runs)]
 
 
 def test_trials_that_nothing_stops_take_all_their_steps(night: Recording) -> None:
     night.study(steps=STEPS, trials=20, confirm=0, stopping=NEVER)
     known(night, *[STEPS] * 6)
-    assert median(done_s(night)) == pytest.approx(14 * (STEPS + LAUNCH_S), rel=0.05)
+    assert median(done_s(night)) == pytest.approx(SLOT_S + 14 * (STEPS + LAUNCH_S), rel=0.02)
+
+
+def test_what_comes_before_the_first_step_counts_for_each_trial(night: Recording) -> None:
+    night.study(steps=STEPS, trials=20, confirm=0, stopping=NEVER)
+    known(night, *[STEPS] * 6, setup_s=5.0)
+    assert median(done_s(night)) == pytest.approx(SLOT_S + 14 * (STEPS + 5.0), rel=0.03)
+
+
+def test_steps_that_are_not_reported_count_too(night: Recording) -> None:
+    night.study(steps=STEPS, trials=20, confirm=0, stopping=NEVER)
+    # A report each second, of five steps: two seconds a trial.
+    known(night, *[STEPS] * 6, every=5, step_s=[1.0] * 6)
+    assert median(done_s(night)) == pytest.approx(SLOT_S + 14 * (2.0 + LAUNCH_S), rel=0.1)
+
+
+def test_trials_that_waited_for_cores_are_faster_with_fewer_beside_them(night: Recording) -> None:
+    night.study(steps=STEPS, trials=20, confirm=0, stopping=NEVER)
+    # Half of each step of two seconds went by waiting for a core.
+    measured = Footprint(mean_step_s=2.0, cores=0.5, wanted_cores=1.0)
+    known(night, *[STEPS] * 6, footprint=measured)
+    assert median(done_s(night)) == pytest.approx(SLOT_S + 14 * (STEPS + LAUNCH_S), rel=0.03)
 
 
 def test_trials_come_as_far_as_those_that_were_stopped_before(night: Recording) -> None:

@@ -12,6 +12,7 @@ from smallhours.backends.cards import SimulatedDevices
 from smallhours.backends.pretence import Process
 from smallhours.backends.sayings import footprint_of, shortage_of, simulated_note
 from smallhours.backends.timeline import Timeline
+from smallhours.backends.warm import WarmSlots
 from smallhours.backends.workload import (
     Dies,
     Hangs,
@@ -29,7 +30,7 @@ from smallhours.core.trial import AttemptKey
 #: From a signal, or the end of the training function, to the end of the process.
 _EXIT_S = 0.01
 _PID_OF_FIRST = 1000
-#: Reports at which a process measures itself.
+#: Reports at which a process measures itself, besides its last.
 _MEASURED_AT = (1, 3)
 
 #: ``starting``: it was woken or renewed, and does not serve yet.
@@ -55,6 +56,7 @@ class SimulatedBackend:
         ready_s: float = 1.0,
         renew_s: float = 0.5,
         rest_s: float = 1.5,
+        warm: WarmSlots | None = None,
     ) -> None:
         """Describe the machine.
 
@@ -69,6 +71,7 @@ class SimulatedBackend:
             ready_s: From `wake` to `BackendReady`.
             renew_s: From `renew` to `BackendReady`.
             rest_s: From `rest` to `BackendClosed`.
+            warm: How the slots come up; None: they are there.
         """
         self.timeline = timeline or Timeline()
         self.disk = set() if disk is None else disk
@@ -86,6 +89,7 @@ class SimulatedBackend:
         self._studies: set[int] = set()
         self._processes: dict[AttemptKey, Process] = {}
         self._started = 0
+        self._warm = warm or WarmSlots(self.timeline)
 
     async def open(self, post: Post) -> None:
         """Listen; nothing is posted before `wake`."""
@@ -141,7 +145,7 @@ class SimulatedBackend:
             jitter=random.Random(f"{self._seed}/{order.key}"),
         )
         self._processes[order.key] = process
-        self._after(script.start_s, process, self._begin)
+        self._warm.take(order.key, lambda: self._after(script.start_s, process, self._begin))
 
     def stop(self, order: Stop) -> None:
         """Let the process see the order at its next report."""
@@ -204,8 +208,8 @@ class SimulatedBackend:
 
     def _ready(self) -> None:
         self._become("awake")
-        at, slots, packed = self.timeline.mono(), self._slots, self._packed
-        self._say(e.BackendReady(at=at, device="cpu", slots=slots, packed=packed))
+        now, slots = self.timeline.mono(), self._slots
+        self._say(e.BackendReady(at=now, device="cpu", slots=slots, packed=self._packed))
 
     def _rested(self) -> None:
         self._become("asleep")
@@ -245,21 +249,15 @@ class SimulatedBackend:
             cap = script.device_bytes if order.memory_bytes is None else order.memory_bytes
             taken = min(script.device_bytes, cap)  # beyond its cap it runs into its own wall
             self.devices.enter(order.key, order.device, script.load, taken)
-        self._say(
-            e.ProcessStarted(
-                at=self.timeline.mono(),
-                key=process.order.key,
-                pid=process.pid,
-                pid_started=process.pid,
-            )
-        )
+        at, key, pid = self.timeline.mono(), process.order.key, process.pid
+        self._say(e.ProcessStarted(at=at, key=key, pid=pid, pid_started=pid))
         if process.order.resume:
             self._restore(process)
         self._go_on(process)
 
     def _restore(self, process: Process) -> None:
         points = process.order.resume
-        good = next((index for index, p in enumerate(points) if p.path in self.disk), len(points))
+        good = next((i for i, point in enumerate(points) if point.path in self.disk), len(points))
         taken = points[good] if good < len(points) else None
         process.step = taken.step if taken else 0
         self._say(
@@ -311,9 +309,10 @@ class SimulatedBackend:
             metrics = dict.fromkeys(metrics, math.nan)
         at, key = self.timeline.mono(), process.order.key
         self._say(e.ReportArrived(at=at, key=key, step=process.step, metrics=metrics))
-        process.reports += 1
-        if self.devices is not None and process.reports in _MEASURED_AT:
-            footprint = footprint_of(process.order, process.script)
+        process.reported(at)
+        last = process.step >= process.script.steps
+        if self.devices is not None and (process.reports in _MEASURED_AT or last):
+            footprint = footprint_of(process.order, process.script, process.mean_step_s(at))
             self._say(e.FootprintMeasured(at=at, key=key, footprint=footprint))
         if process.exiting:
             return
@@ -388,6 +387,7 @@ class SimulatedBackend:
 
         def gone(process: Process) -> None:
             del self._processes[key]
+            self._warm.give(key)
             if self.devices is not None:
                 self.devices.leave(key)
             resident = ((0.0, process.resident_bytes),) if process.begun else ()

@@ -11,12 +11,14 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from statistics import median
+from typing import Final, NamedTuple
 
 from smallhours.backends.cards import SimulatedDevice, SimulatedDevices
 from smallhours.backends.simulated import SimulatedBackend
 from smallhours.backends.simulation import RandomSuggester, Recorded, Simulation
 from smallhours.backends.timeline import Timeline
+from smallhours.backends.warm import WarmSlots
 from smallhours.backends.workload import Script
 from smallhours.core import actions as a
 from smallhours.core import estimates
@@ -37,7 +39,10 @@ from smallhours.simulate.interference import Interference, Load
 #: A queue that takes longer than this is not followed to its end.
 HORIZON_S: Final = 14 * 86_400.0
 _LOOK_S: Final = 600.0
-_LAUNCH_S: Final = 1.0
+#: From the order to the first word of a process, where its slot is up.
+_LAUNCH_S: Final = 0.1
+#: What a slot takes to come up, of the time of a core.
+_SLOT_S: Final = 2.0
 _TICK_S: Final = 10.0
 
 
@@ -78,26 +83,46 @@ def run(tonight: Tonight, seed: int) -> Outlook:
     return night.go()
 
 
+class _First(NamedTuple):
+    """The first report of an attempt."""
+
+    #: Seconds after its process's first word.
+    after_s: float
+    #: Steps that were done by then.
+    steps: int
+
+
 @dataclass(frozen=True, slots=True)
 class _Shown:
     """What the trials of a study have shown: the next ones are drawn from it."""
 
     #: What one needed, and the seconds that a step takes it alone; None: not known.
     needs: Sequence[tuple[Footprint | None, float | None]]
+    #: Seconds from a process's first word to its first step.
+    setup_s: float
     #: The step at which one ends, and how likely that is; empty: not known.
     lengths: Sequence[tuple[int, float]]
 
     @classmethod
-    def of(cls, study: Study) -> _Shown:
-        """Take a study's trials in."""
+    def of(cls, study: Study, cores: float | None, first: Sequence[_First]) -> _Shown:
+        """Take a study's trials in.
+
+        Args:
+            study: The study.
+            cores: Those of the machine; None: its trials run on a GPU.
+            first: The first reports of its attempts.
+        """
         footprints, timed, usual = study.footprints, study.timed, _pace(study)
         needs: list[tuple[Footprint | None, float | None]] = []
         for number in [n for n in timed if n in footprints] or footprints:
             log_s = timed[number].log_step_s if number in timed else None
-            needs.append((footprints[number], usual if log_s is None else math.exp(log_s)))
+            step_s = usual if log_s is None else math.exp(log_s) / estimates.stride(study)
+            rested = footprints[number].rested(cores) if cores else None
+            needs.append((footprints[number], step_s if rested is None else rested.step_s))
         pace, lengths = estimates.mean_pace_s(study, None), estimates.lengths_s(study)
         steps = [(round(s / pace), share) for s, share in lengths] if pace and lengths else []
-        return cls(needs or [(None, usual)], steps)
+        setups = [one.after_s - one.steps * (usual or 0.0) for one in first]
+        return cls(needs or [(None, usual)], max(0.0, median(setups or [0.0])), steps)
 
 
 class _Night:
@@ -107,6 +132,8 @@ class _Night:
         #: As it was: what trials are drawn from.
         self._before = _state(tonight)
         self._shown: dict[int, _Shown] = {}
+        self._reported_first = _first_reports(tonight.history)
+        self._cores = next((d.cores for d in tonight.devices if d.kind == "cpu"), None)
         history, disk = _saved(tonight.history, self._before)
         timeline = Timeline()
         devices = SimulatedDevices(
@@ -121,6 +148,14 @@ class _Night:
             disk=disk,
             devices=devices,
             packed=not fixed,
+            warm=WarmSlots(
+                timeline,
+                _SLOT_S,
+                at_once=max(1, int(self._cores or 1)),
+                free=len(self._before.live),
+                devices=devices if self._cores else None,
+                cores=self._cores or 1.0,
+            ),
         )
         self._machine = Machine(_never)
         self._simulation = Simulation(
@@ -170,22 +205,29 @@ class _Night:
         on_cpu = order.device == "cpu"
         shown = self._shown.get(before.id)
         if shown is None:
-            shown = self._shown[before.id] = _Shown.of(before)
+            cores, first = self._cores if on_cpu else None, self._reported_first.get(before.id, [])
+            shown = self._shown[before.id] = _Shown.of(before, cores, first)
         drawn, step_s = rng.choice(shown.needs)
         learned = before.learned.get("cores" if on_cpu else "time_slicing")
         busy = 1.0 if learned is None or learned.busy is None else learned.busy
         weight = learned.log_weight if learned is not None else None
+        compute = min(1.0, math.exp(weight)) if weight is not None else 1.0
         gpu_bytes = None if drawn is None else drawn.held_bytes("gpu")
         wanted = None if drawn is None else drawn.wanted_cores or drawn.cores
+        rested = drawn.rested(self._cores) if drawn is not None and self._cores else None
+        if rested is not None:
+            wanted = rested.cores
+        if on_cpu and wanted and self._cores:
+            busy, compute = min(1.0, wanted), min(1.0, max(1.0, wanted) / self._cores)
         return Script(
             curve=lambda _step: {study.spec.metric: 1.0},
             steps=_length(shown, study, key.trial, begun, rng),
-            start_s=_LAUNCH_S,
+            start_s=_LAUNCH_S + shown.setup_s,
             step_s=step_s or _pace(study) or 1.0,
             checkpoint_every=1 if before.saves else None,
             resident_bytes=(drawn.host_bytes if drawn is not None else None) or 100_000_000,
             device_bytes=0 if on_cpu else gpu_bytes or 0,
-            load=Load(busy, compute=min(1.0, math.exp(weight)) if weight is not None else 1.0),
+            load=Load(busy, compute),
             cores=1.0 if wanted is None else wanted,
         )
 
@@ -229,6 +271,25 @@ def _state(tonight: Tonight) -> State:
     return state
 
 
+def _first_reports(history: Sequence[Recorded]) -> dict[int, list[_First]]:
+    """Return the first reports of all attempts, by study."""
+    begun: dict[AttemptKey, int] = {}
+    spoke: dict[AttemptKey, float] = {}
+    found: dict[int, list[_First]] = {}
+    for at, fact in history:
+        match fact:
+            case f.AttemptStarted():
+                begun[f.key_of(fact)] = fact.resume_step
+            case f.AttemptRunning():
+                spoke[f.key_of(fact)] = at
+            case f.Reported() if (since := spoke.pop(f.key_of(fact), None)) is not None:
+                steps = fact.step - begun.get(f.key_of(fact), 0)
+                found.setdefault(fact.study, []).append(_First(at - since, steps))
+            case _:
+                pass
+    return found
+
+
 def _saved(history: Sequence[Recorded], state: State) -> tuple[list[Recorded], set[str]]:
     """Return the history as if all that lives had just saved a checkpoint, to go on from it."""
     found, disk = [*history], set[str]()
@@ -260,7 +321,7 @@ def _pace(study: Study) -> float | None:
     """Return the seconds that a step takes a trial of a study alone; None: nothing has shown it."""
     timed = [fact.log_step_s for fact in study.timed.values() if fact.log_step_s is not None]
     if timed:
-        return math.exp(sum(timed) / len(timed))
+        return math.exp(sum(timed) / len(timed)) / estimates.stride(study)
     return estimates.mean_pace_s(study, None)
 
 
