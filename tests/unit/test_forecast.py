@@ -42,6 +42,7 @@ def known(
     night: Recording,
     *lengths: int,
     step_s: Sequence[float] = (),
+    seconds: Sequence[float] = (),
     setup_s: float = 0.0,
     every: int = 1,
     footprint: Footprint | None = None,
@@ -62,7 +63,8 @@ def known(
         whole = r.Completed(steps=STEPS, metrics={"val_loss": 0.1})
         reason = whole if steps == STEPS else cut
         night.end(
-            number, reason, last_step=steps, score=0.1, seconds=float(steps) / every,
+            number, reason, last_step=steps, score=0.1,
+            seconds=seconds[number] if seconds else float(steps) / every,
             footprint=footprint or Footprint(cores=1.0, wanted_cores=1.0),
         )  # fmt: skip
         if step_s:
@@ -129,6 +131,12 @@ def test_a_trial_that_runs_goes_on_from_where_it_is(night: Recording) -> None:
     night.report(20, dict.fromkeys(range(1, 8), 1.0))
     # It is past where most are stopped: what is left are its last three steps.
     assert all(3.0 <= seconds <= 6.0 for seconds in done_s(night))
+
+
+def test_fast_trials_that_nothing_stops_are_whole_ones(night: Recording) -> None:
+    night.study(steps=STEPS, trials=44, confirm=0, stopping=NEVER)
+    known(night, *[STEPS] * 4, seconds=(2.0, 40.0) * 2, step_s=(0.2, 4.0) * 2)
+    assert fmean(done_s(night)) == pytest.approx(40 * 2.1 * STEPS, rel=0.15)
 
 
 def test_slow_and_fast_trials_are_drawn_alike(night: Recording) -> None:

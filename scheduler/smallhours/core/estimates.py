@@ -89,38 +89,65 @@ def expected_s(study: Study) -> float | None:
 def lengths_s(study: Study) -> list[tuple[float, float]] | None:
     """Return how long the study's next trial may take, in seconds, and how likely each is.
 
-    What rules stop early counts from the first trial that was stopped on: those before ran whole
-    because there was nothing to compare them with. What runs yet counts as lasting longer than it
-    has (E. L. Kaplan, P. Meier, "Nonparametric estimation from incomplete observations", JASA
-    1958), so that the short ones, which end first, do not pass for all. None: not known.
+    None: not known.
     """
     pace = mean_pace_s(study, None)
-    if pace is None:
-        return None
-    whole = pace * study.spec.steps
-    ended, running = _seen_s(study)
+    return None if pace is None else _lengths(study, pace * study.spec.steps, _seen_s(study))
+
+
+def lengths(study: Study) -> list[tuple[float, float]]:
+    """Return at which step the study's next trial may end, and how likely each is."""
+    ended, running = _telling(study)
+    seen = [float(trial.last_step) for trial in ended], [float(t.last_step) for t in running]
+    return _lengths(study, float(study.spec.steps), seen)
+
+
+def _lengths(
+    study: Study, whole: float, seen: tuple[list[float], list[float]]
+) -> list[tuple[float, float]]:
+    """Return how long the next trial may be, and how likely each is.
+
+    What runs yet counts as lasting longer than it has (E. L. Kaplan, P. Meier, "Nonparametric
+    estimation from incomplete observations", JASA 1958), so that the short ones, which end first,
+    do not pass for all.
+
+    Args:
+        study: Its study.
+        whole: How long one is that nothing stops.
+        seen: How long those were that ended, and how long those are that go on.
+    """
+    ended, running = seen
     if study.spec.stopping.rule != "none":
-        ended += [share * whole for share in _STOPPED_SHARES]
-    events = sorted([(s, False) for s in ended] + [(s, True) for s in running])
+        ended = ended + [share * whole for share in _STOPPED_SHARES]
+    events = sorted([(one, False) for one in ended] + [(one, True) for one in running])
     found, share = [], 1.0
-    for index, (seconds, lives) in enumerate(events):
+    for index, (length, lives) in enumerate(events):
         if not lives:
             part = share / (len(events) - index)
-            found.append((seconds, part))
+            found.append((length, part))
             share -= part
     return [*found, (max([whole, *ended, *running]), share)]
 
 
-def _seen_s(study: Study) -> tuple[list[float], list[float]]:
-    """Return how long the trials took that tell of the next, and how long those ran that go on."""
+def _telling(study: Study) -> tuple[list[Trial], list[Trial]]:
+    """Return the trials that tell how long the next one is: those that ended, those that go on.
+
+    What rules stop early counts from the first trial that was stopped on: those before ran whole
+    because there was nothing to compare them with.
+    """
     searched = [t for t in study.trials.values() if t.judged]
     stopped = (t.number for t in searched if isinstance(t.reason, RuleCut | RungCut))
     first = next(stopped, None)
     telling = [t for t in searched if first is None or t.number > first][-_TELLING:]
-    ended = [t.seconds for t in telling if t.state is TrialState.ENDED and t.curve]
-    lives = (t for t in telling if t.live is not None)
+    ended = [t for t in telling if t.state is TrialState.ENDED and t.curve]
+    return ended, [t for t in telling if t.live is not None]
+
+
+def _seen_s(study: Study) -> tuple[list[float], list[float]]:
+    """Return how long the trials took that tell of the next, and how long those ran that go on."""
+    ended, lives = _telling(study)
     running = [t.seconds + t.live.heard_at - t.live.started_at for t in lives if t.live]
-    return ended, running
+    return [trial.seconds for trial in ended], running
 
 
 def expected_left_s(study: Study, trial: Trial, at: float) -> float | None:

@@ -100,7 +100,7 @@ class _Shown:
     needs: Sequence[tuple[Footprint | None, float | None]]
     #: Seconds from a process's first word to its first step.
     setup_s: float
-    #: The step at which one ends, and how likely that is; empty: not known.
+    #: The step at which one ends, and how likely that is.
     lengths: Sequence[tuple[int, float]]
 
     @classmethod
@@ -119,8 +119,7 @@ class _Shown:
             step_s = usual if log_s is None else math.exp(log_s) / estimates.stride(study)
             rested = footprints[number].rested(cores) if cores else None
             needs.append((footprints[number], step_s if rested is None else rested.step_s))
-        pace, lengths = estimates.mean_pace_s(study, None), estimates.lengths_s(study)
-        steps = [(round(s / pace), share) for s, share in lengths] if pace and lengths else []
+        steps = [(round(step), share) for step, share in estimates.lengths(study)]
         setups = [one.after_s - one.steps * (usual or 0.0) for one in first]
         return cls(needs or [(None, usual)], max(0.0, median(setups or [0.0])), steps)
 
