@@ -199,6 +199,31 @@ def test_saturating_trials_are_not_packed_for_long() -> None:
     assert night.ends()["completed"] == 10
 
 
+def test_how_busy_a_study_keeps_the_card_is_learned_beside_one_that_saturates() -> None:
+    def saturating(order: a.Start) -> Script:
+        return write(order, step_s=10.0, load=Load(0.95, compute=1.0, memory_bound=0.5))
+
+    night = Night(model=saturating, interference=Interference("mps"))
+    night.run(spec("a", trials=6), spec("b", trials=6))
+    learned = {fact.study: fact for fact in night.facts if isinstance(fact, f.LoadLearned)}
+    assert {study: fact.busy for study, fact in learned.items()} == {
+        1: pytest.approx(0.95, abs=0.03),
+        2: pytest.approx(0.95, abs=0.03),
+    }
+    assert night.makespan_s() < 1.08 * 2 * 6 * 20 * 10.0
+
+
+def test_small_processes_of_many_sizes_do_not_fill_the_host() -> None:
+    def light(order: a.Start) -> Script:
+        size = 5_000_000 if order.key.trial % 3 else 18_000_000
+        return write(order, resident_bytes=size, step_s=1.0, cores=0.1, load=Load(0.1, 0.25))
+
+    night = Night(CPU, model=light, packed=True)
+    night.run(spec(trials=48, confirm=0))
+    # 48 trials of 20 s: one at a time is 960 s, and beside the probe there is room for all.
+    assert night.makespan_s() < 120.0
+
+
 def test_a_trial_that_does_harm_is_paused_to_its_checkpoint_and_runs_later() -> None:
     thrashing = Interference(switch=5.0)  # what two do to each other, their busy shares hide
     night = Night(
