@@ -181,8 +181,9 @@ def _print(
             rows.append((name, "not within two weeks"))
         else:
             done, earliest, latest = told
-            about = f"likely between {clock(earliest, now)} and {clock(latest, now)}"
-            rows.append((name, f"{clock(done, now)}, in {duration(done - now)}; {about}"))
+            low, high = clock(earliest, now), clock(latest, now)
+            about = "" if low == high else f"; likely between {low} and {high}"
+            rows.append((name, f"{clock(done, now)}, in {duration(done - now)}{about}"))
     page.pairs(rows)
     _charts(page, start, names, outlooks[0])
     page.line()
