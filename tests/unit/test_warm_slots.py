@@ -30,7 +30,7 @@ def run(timeline: Timeline) -> None:
 
 def test_cold_slots_come_up_so_many_at_a_time():
     timeline = Timeline()
-    found = begun(WarmSlots(timeline, 2.0, at_once=2), 1, 2, 3)
+    found = begun(WarmSlots(timeline, 2.0, cores=2.0), 1, 2, 3)
     run(timeline)
     assert found == {1: 2.0, 2: 2.0, 3: 4.0}
 

@@ -21,13 +21,12 @@ class WarmSlots:
     timeline: Timeline
     #: Seconds that a slot takes to come up; 0: none.
     slot_s: float = 0.0
-    #: So many come up at a time.
-    at_once: int = 1
+    #: As many come up at a time, each on one.
+    cores: float = 1.0
     #: Those that are up and free.
     free: int = 0
-    #: Where those that come up take a core each from what runs there; None: nowhere.
+    #: Where those that come up take their cores from what runs; None: nowhere.
     devices: SimulatedDevices | None = None
-    cores: float = 1.0
     _coming: int = 0
     _begun: int = 0
     _waiting: deque[tuple[AttemptKey, Callable[[], None]]] = field(default_factory=deque)
@@ -55,7 +54,7 @@ class WarmSlots:
             key, begin = self._waiting.popleft()
             self._held.add(key)
             begin()
-        while self._coming < min(self.at_once, len(self._waiting)):
+        while self._coming < min(max(1, int(self.cores)), len(self._waiting)):
             self._coming += 1
             self._begun += 1
             mine = AttemptKey(0, 0, self._begun)

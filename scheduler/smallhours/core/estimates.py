@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from smallhours.core.model import Study, Trial
 from smallhours.core.reasons import RuleCut, RungCut
@@ -31,7 +31,7 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 def stride(study: Study) -> float:
     """Return how many steps a report of a study's trials stands for."""
-    trials: Iterable[Trial] = reversed([*study.trials.values()])
+    trials = reversed(study.trials.values())
     told = next((trial for trial in trials if len(trial.curve) > 1), None)
     return 1.0 if told is None else max(told.curve) / len(told.curve)
 

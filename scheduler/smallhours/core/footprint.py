@@ -29,6 +29,17 @@ class Rested(NamedTuple):
     step_s: float
 
 
+class OnCores(NamedTuple):
+    """What a process asks of a machine's cores."""
+
+    #: Share of the time that it computes.
+    busy: float
+    #: Share of the cores that it fills meanwhile.
+    weight: float
+    #: Seconds that a step takes it alone; None: its waits aren't known.
+    step_s: float | None
+
+
 class Footprint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a trial's process tree was measured to need; None: not measured."""
 
@@ -87,6 +98,18 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         lost = max(0.0, wanted - used) / max(1.0, wanted)
         alone = min(cores, used / max(1.0 - lost, 0.01))
         return Rested(cores=alone, step_s=step_s * used / alone)
+
+    def on_cores(self, cores: float) -> OnCores | None:
+        """Return what it asks of so many cores; None: nothing is known.
+
+        Where its waits aren't known, it is taken to have had none.
+        """
+        rested = self.rested(cores)
+        asks = (self.wanted_cores or self.cores) if rested is None else rested.cores
+        if not asks:
+            return None
+        step_s = None if rested is None else rested.step_s
+        return OnCores(min(1.0, asks), min(1.0, max(1.0, asks) / cores), step_s)
 
     def after(self, before: Footprint | None) -> Footprint:
         """Return what is known when this was measured after `before`: paces renewed, peaks kept."""

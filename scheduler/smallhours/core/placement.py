@@ -256,14 +256,12 @@ class Placement:
         watched, cores = self._watched.get(key), self._cores
         if watched is None or watched.kind != "cpu" or not cores:
             return
-        rested = footprint.rested(cores)
-        asks, step_s = footprint.wanted_cores or footprint.cores, None
-        if rested is not None:
-            asks = rested.cores
-            step_s = rested.step_s * estimates.stride(self._state.studies[key.study])
-        if asks:
-            name, weight = _name(key.study, key.trial), max(1.0, asks) / cores
-            self._packers["cpu"].measured(name, min(1.0, asks), weight, step_s)
+        asks = footprint.on_cores(cores)
+        if asks is not None:
+            stride = estimates.stride(self._state.studies[key.study])
+            report_s = None if asks.step_s is None else asks.step_s * stride
+            name = _name(key.study, key.trial)
+            self._packers["cpu"].measured(name, asks.busy, asks.weight, report_s)
 
     def reported(self, key: AttemptKey, at: float, footprint: Footprint | None) -> Pause | None:
         """Take note of a report; answer with what must be undone now."""

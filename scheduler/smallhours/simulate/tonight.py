@@ -113,10 +113,11 @@ class _Shown:
             first: The first reports of its attempts.
         """
         footprints, timed, usual = study.footprints, study.timed, _pace(study)
+        stride = estimates.stride(study)
         needs: list[tuple[Footprint | None, float | None]] = []
         for number in [n for n in timed if n in footprints] or footprints:
             log_s = timed[number].log_step_s if number in timed else None
-            step_s = usual if log_s is None else math.exp(log_s) / estimates.stride(study)
+            step_s = usual if log_s is None else math.exp(log_s) / stride
             rested = footprints[number].rested(cores) if cores else None
             needs.append((footprints[number], step_s if rested is None else rested.step_s))
         steps = [(round(step), share) for step, share in estimates.lengths(study)]
@@ -150,10 +151,9 @@ class _Night:
             warm=WarmSlots(
                 timeline,
                 _SLOT_S,
-                at_once=max(1, int(self._cores or 1)),
+                cores=self._cores or 1.0,
                 free=len(self._before.live),
                 devices=devices if self._cores else None,
-                cores=self._cores or 1.0,
             ),
         )
         self._machine = Machine(_never)
@@ -212,12 +212,11 @@ class _Night:
         weight = learned.log_weight if learned is not None else None
         compute = min(1.0, math.exp(weight)) if weight is not None else 1.0
         gpu_bytes = None if drawn is None else drawn.held_bytes("gpu")
-        wanted = None if drawn is None else drawn.wanted_cores or drawn.cores
-        rested = drawn.rested(self._cores) if drawn is not None and self._cores else None
-        if rested is not None:
-            wanted = rested.cores
-        if on_cpu and wanted and self._cores:
-            busy, compute = min(1.0, wanted), min(1.0, max(1.0, wanted) / self._cores)
+        wanted = 1.0
+        asks = drawn.on_cores(self._cores) if drawn is not None and self._cores else None
+        if on_cpu and asks is not None and self._cores:
+            busy, compute = asks.busy, asks.weight
+            wanted = busy if busy < 1.0 else compute * self._cores
         return Script(
             curve=lambda _step: {study.spec.metric: 1.0},
             steps=_length(shown, study, key.trial, begun, rng),
@@ -227,7 +226,7 @@ class _Night:
             resident_bytes=(drawn.host_bytes if drawn is not None else None) or 100_000_000,
             device_bytes=0 if on_cpu else gpu_bytes or 0,
             load=Load(busy, compute),
-            cores=1.0 if wanted is None else wanted,
+            cores=wanted,
         )
 
     def _outlook(self) -> Outlook:

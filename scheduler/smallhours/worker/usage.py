@@ -54,7 +54,6 @@ class Meter:
         self._reports = 0
         self._reported_at: float | None = None
         self._steps: deque[float] = deque(maxlen=_STEPS)
-        self._first_reported_at = 0.0
         self._steps_since_first = 0
         #: Wall and CPU seconds at the first report, and those waited for a CPU: what comes before
         #: is no training.
@@ -73,9 +72,7 @@ class Meter:
             The message to send, where it is time for one.
         """
         now = time.monotonic()
-        if self._reported_at is None:
-            self._first_reported_at = now
-        else:
+        if self._reported_at is not None:
             self._steps.append((now - self._reported_at) / steps)
             self._steps_since_first += steps
         self._reported_at = now
@@ -98,11 +95,10 @@ class Meter:
         message: Message = {"t": "usage"}
         if self._steps:
             message["step_s"] = statistics.median(self._steps)
-        if self._reported_at is not None and self._steps_since_first:
-            span = self._reported_at - self._first_reported_at
-            message["mean_step_s"] = span / self._steps_since_first
         if self._first is not None and now - self._first[0] > 0 and self._reports > 1:
             began, before_s, waited_before_s = self._first
+            assert self._reported_at is not None
+            message["mean_step_s"] = (self._reported_at - began) / self._steps_since_first
             used_s = max(0.0, cpu_s - before_s)
             message["cores"] = used_s / (now - began)
             if waited_s is not None and waited_before_s is not None:
