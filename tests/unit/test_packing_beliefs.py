@@ -87,17 +87,17 @@ def crowded(log_weight: float, *, saves: bool = True, came: float = 5.0) -> tupl
 
 def test_the_newest_goes_where_the_card_does_better_without_it():
     deck, know = crowded(math.log(1.6))
-    found = surplus(deck, know, 0.02)
+    found = surplus(deck, know)
     assert found is not None
     assert found.wish.key == "2"
 
 
 def test_none_goes_where_there_is_room_for_all():
-    assert surplus(*crowded(math.log(0.3)), 0.02) is None
+    assert surplus(*crowded(math.log(0.3))) is None
 
 
 def test_none_goes_that_can_not_be_paused():
-    assert surplus(*crowded(math.log(1.6), saves=False), 0.02) is None
+    assert surplus(*crowded(math.log(1.6), saves=False)) is None
 
 
 def test_all_must_be_timed_after_the_last_that_came():

@@ -12,8 +12,8 @@ from smallhours.core.spec import DeviceKind, Priority
 from smallhours.core.waiting import Why
 from smallhours.packing.cards import Start, Wish
 
-#: The turn of rechecks: behind all rounds of all priorities.
-_LAST = (len(Priority), 0)
+#: The turn of rechecks: behind all priorities.
+_LAST = len(Priority)
 
 
 class Offers:
@@ -22,7 +22,6 @@ class Offers:
     def __init__(self, night: Night) -> None:
         self._night = night
         self._offers: dict[DeviceKind, list[tuple[Candidate, Wish]]] = {}
-        self._turns: dict[tuple[int, int], int] = {}
         self._short: dict[Waiter, Why] = {}
         #: Studies of which a trial that exists is offered.
         self._there: set[int] = set()
@@ -40,10 +39,8 @@ class Offers:
             return True  # another configuration is asked for once those that wait have a place
         if trial is not None and not trial.alone:
             self._there.add(study.id)
-        whose = study.standing.priority.rank, night.shares.round_of(study)
-        if trial is not None and recheck.waits(trial):
-            whose = _LAST
-        turn = self._turns.setdefault(whose, len(self._turns))
+        rechecked = trial is not None and recheck.waits(trial)
+        turn = _LAST if rechecked else study.standing.priority.rank
         wish = night.placement.wish(study, trial, turn)
         self._offers.setdefault(kind, []).append((candidate, wish))
         return True

@@ -49,6 +49,8 @@ class Placement:
         self._kinds: Collection[DeviceKind] = frozenset({"cpu"})
         self._packers: dict[DeviceKind, Packer] = {}
         self._watched: dict[AttemptKey, Watched] = {}
+        #: By study: `Watched.unlisted` of the attempt that ended last.
+        self._unlisted: dict[int, int] = {}
         #: Places kept for trials whose parameters are being chosen: study and number.
         self._kept: dict[tuple[int, int], DeviceKind] = {}
         self._sharing: Sharing = "time_slicing"
@@ -134,7 +136,7 @@ class Placement:
         Args:
             study: Its study.
             trial: The trial; None: the study's next one, which is taken to be like the baseline.
-            turn: Whose turn it is: lower goes first.
+            turn: Those of a lower one go first.
         """
         begun = trial.resume_points() if trial is not None else []
         steps = study.spec.steps - (begun[0].step if begun else 0)
@@ -148,6 +150,7 @@ class Placement:
             alone=trial is not None and trial.alone,
             begun=trial is not None and trial.attempts > 0,
             turn=turn,
+            weight=study.standing.weight,
         )
 
     def choose(self, kind: DeviceKind, wishes: Sequence[Wish], at: float) -> Choice | None:
@@ -243,7 +246,8 @@ class Placement:
         seen = self._seen.get(start.card)
         before = seen.used_bytes if seen is not None and not deck.runners else None
         packer.started(start, wish, at)
-        self._watched[key] = Watched(kind, start.card, before)
+        unlisted = self._unlisted.get(key.study, 0)
+        self._watched[key] = Watched(kind, start.card, before, unlisted=unlisted)
 
     def launched(self, key: AttemptKey, at: float) -> None:
         """Take note of a trial's first word."""
@@ -269,7 +273,7 @@ class Placement:
         if watched is None:
             return None
         busy = sum(watched.busy) / len(watched.busy) if watched.busy else None
-        peak = watched.peak_bytes = watched.peak(footprint, self._seen.get(watched.device))
+        peak = watched.peak_bytes = watched.peak(footprint)
         packer, name = self._packers[watched.kind], _name(key.study, key.trial)
         return packer.reported(name, at, peak_bytes=peak, busy=busy)
 
@@ -288,8 +292,9 @@ class Placement:
         watched = self._watched.pop(key, None)
         if watched is None:
             return []
+        self._unlisted[key.study] = watched.unlisted
         packer, well = self._packers[watched.kind], short_of is None
-        peak = watched.peak(footprint, self._seen.get(watched.device))
+        peak = watched.peak(footprint)
         if short_of is not None:
             peak = max(short_of, peak or 0) or None
         runner = packer.ended(_name(key.study, key.trial), at, peak_bytes=peak, well=well)
@@ -365,11 +370,14 @@ class Placement:
         held = seen.held.get(trial.live.pid) if trial.live.pid is not None else None
         if held is not None:
             watched.held_bytes = max(held, watched.held_bytes or 0)
+            watched.unlisted = 0
         elif alone and seen.ours_bytes is None:
             used, before = seen.used_bytes, watched.before_bytes
             if used is not None and before is not None:
                 watched.held_bytes = max(used - before, watched.held_bytes or 0)
                 watched.source = "card delta"
+        if trial.live.reported and seen.ours_bytes is not None and held is None:
+            watched.unlisted += 1
         if trial.live.reported and seen.utilisation is not None:
             packer, name = self._packers[watched.kind], _name(key.study, key.trial)
             busy = probes.busy_of(packer.deck(seen.name), name, seen.utilisation, packer.know)

@@ -10,7 +10,6 @@ from smallhours.core.spec import DeviceKind, Params
 from smallhours.packing.footprint import Measured
 from smallhours.packing.knowledge import Knowledge, Learned
 from smallhours.packing.load import Load, Sharing
-from smallhours.packing.order import Turns
 from smallhours.packing.packer import Packer
 
 #: What a process on a card takes at least, should it hardly use it.
@@ -42,8 +41,7 @@ def packer_of(
         if study.open and study.loaded:
             for params, log_s in _paces(study, sharing):
                 know.paces.recall(str(study.id), params, log_s)
-    # The queue says whose turn it is; the packer only which of those goes first.
-    return Packer((), learned=learned, turns=Turns(slack_trials=float("inf")), know=know)
+    return Packer((), learned=learned, know=know)
 
 
 def _paces(study: Study, sharing: Sharing) -> Iterator[tuple[Params, float]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from smallhours.core.footprint import Footprint
 from smallhours.core.recall import LEAST_BYTES
-from smallhours.core.seen import DeviceSeen
 from smallhours.core.spec import DeviceKind
 from smallhours.packing.context import CONTEXT_BYTES
+
+#: What was listed may be older than the report that the look came after: one look says nothing.
+_LOOKS: Final = 5
 
 
 @dataclass(slots=True)
@@ -27,13 +29,15 @@ class Watched:
     peak_bytes: int | None = None
     #: How busy the device was at each look while it was alone there and had reported.
     busy: list[float] = field(default_factory=list)
+    #: How often its device listed its processes after its first report, and it wasn't among them;
+    #: those of the study's trials before it count too, which may each have been too short.
+    unlisted: int = 0
 
-    def peak(self, footprint: Footprint | None, seen: DeviceSeen | None) -> int | None:
+    def peak(self, footprint: Footprint | None) -> int | None:
         """Return the most that it is known to have taken of its device; None: nothing is known.
 
         Args:
             footprint: What its process measured of itself.
-            seen: Its device.
         """
         if self.kind == "cpu":
             return None if footprint is None else footprint.host_bytes
@@ -42,5 +46,5 @@ class Watched:
         known += [torch + (0 if known else CONTEXT_BYTES)] if torch is not None else []
         if known:
             return max(*known, LEAST_BYTES)
-        # Its processes can be listed and it isn't among them: it does not use the card.
-        return LEAST_BYTES if seen is not None and seen.ours_bytes is not None else None
+        # It had time to be listed, and isn't: it does not use the card.
+        return LEAST_BYTES if self.unlisted >= _LOOKS else None

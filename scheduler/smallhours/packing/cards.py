@@ -59,8 +59,10 @@ class Wish:
     alone: bool = False
     #: It has run before, and goes first of its study.
     begun: bool = False
-    #: Whose turn it is, as the queue says: lower goes first.
+    #: Those of a lower one go first, whatever was served.
     turn: int = 0
+    #: What its study is to be served beside others.
+    weight: float = 1.0
 
 
 class Start(NamedTuple):

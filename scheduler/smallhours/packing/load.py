@@ -39,6 +39,8 @@ _LEAST_SD: Final[Mapping[Sharing, float]] = {
 #: A newcomer is given the benefit of the doubt: weights count as lower by so many of their errors.
 #: What is gained if they are lower lasts; what is lost if not is noticed, and undone.
 HOPED: Final = -1.0
+#: A trial must add at least so much to the progress of a card (a trial alone makes 1).
+LEAST_GAIN: Final = 0.02
 #: It is sure to pay where it does with weights that are higher by as much.
 FEARED: Final = 1.0
 #: Steps differ from the model by this much (log), whatever is known: no model is right.

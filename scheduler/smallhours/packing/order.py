@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from smallhours.packing.cards import Wish
@@ -10,32 +10,50 @@ from smallhours.packing.cards import Wish
 #: Studies whose service is less than this many of their own trials ahead of the hindmost share its
 #: turn: among them the longest trial goes first.
 SLACK_TRIALS: Final = 0.5
+#: Service counts in rounds of so many seconds of a card, and of more for each study beyond those
+#: whose warm processes live side by side: short trials of many studies in turn would do nothing but
+#: warm up.
+_ROUND_S: Final = 10.0
+_WARM: Final = 3
+#: A study is owed a turn before all others once it is this many of its own trials behind the mean.
+_OWED_TRIALS: Final = 1.0
 
 
 class Turns:
-    """What each study was served, and what it is owed."""
+    """What each study was served, and what it is owed.
 
-    def __init__(
-        self, weights: Mapping[str, float] | None = None, slack_trials: float = SLACK_TRIALS
-    ) -> None:
-        self._weights = dict(weights or {})
+    A study that had nothing to run for a while does not save up: it joins where the hindmost is.
+    """
+
+    def __init__(self, slack_trials: float = SLACK_TRIALS) -> None:
         self._slack_trials = slack_trials
+        self._weights: dict[str, float] = {}
+        #: Those that had something to run when last asked, and whose turn they took part in.
+        self._taking: dict[str, int] = {}
         #: Card time by study, over its weight.
         self.served: dict[str, float] = {}
-
-    def joins(self, study: str) -> None:
-        """Let a study take part from now on; it is owed nothing of the time before."""
-        if study not in self.served:
-            self.served[study] = min(self.served.values(), default=0.0)
 
     def serve(self, study: str, card_s: float) -> None:
         """Count what a study was served."""
         served = self.served.get(study, 0.0) + card_s / self._weights.get(study, 1.0)
         self.served[study] = served
 
+    def owed(self, wish: Wish, expected_s: float) -> bool:
+        """Whether a study is so far behind that others must make room for it.
+
+        Args:
+            wish: Its longest trial, which was among those last asked for.
+            expected_s: How long that takes alone.
+        """
+        turn = self._taking[wish.study]
+        alike = [self.served[study] for study, own in self._taking.items() if own == turn]
+        behind = sum(alike) / len(alike) - self.served[wish.study]
+        return behind > max(_OWED_TRIALS * expected_s, self._round_s(len(alike))) / wish.weight
+
     def order(
         self,
         wishes: Sequence[Wish],
+        running: Collection[str],
         expected_s: Callable[[Wish], float | None],
         known: Callable[[str], bool],
     ) -> list[Wish]:
@@ -43,11 +61,13 @@ class Turns:
 
         Args:
             wishes: What could be started.
+            running: The studies of the trials that run.
             expected_s: How long a trial takes alone; None: not known.
             known: Whether a study's first trial was watched.
         """
+        self._join(wishes, running)
         lengths = {wish.key: expected_s(wish) or 0.0 for wish in wishes}
-        late = self._late({wish.study for wish in wishes}, lengths, wishes)
+        late = self._late(wishes, lengths)
 
         def key(wish: Wish) -> tuple[int, bool, float, bool, float]:
             mine = known(wish.study), late[wish.study], not wish.begun, -lengths[wish.key]
@@ -55,15 +75,42 @@ class Turns:
 
         return sorted(wishes, key=key)
 
-    def _late(
-        self, studies: Iterable[str], lengths: Mapping[str, float], wishes: Sequence[Wish]
-    ) -> dict[str, float]:
+    def _join(self, wishes: Sequence[Wish], running: Collection[str]) -> None:
+        """Let those that are new in a turn begin where its hindmost is."""
+        taking = {study: self._taking[study] for study in running if study in self._taking}
+        taking |= {wish.study: wish.turn for wish in sorted(wishes, key=_turn, reverse=True)}
+        self._weights |= {wish.study: wish.weight for wish in wishes}
+        before, self._taking = self._taking, taking
+        for study, turn in taking.items():
+            was = before.get(study)
+            if was == turn:
+                continue
+            there = [s for s, own in taking.items() if own == turn and before.get(s) == turn]
+            least = min((self.served[s] for s in there), default=0.0)
+            if was is None:
+                least = max(self.served.get(study, least), least)
+            self.served[study] = least  # what it had in another turn is no matter here
+
+    def _late(self, wishes: Sequence[Wish], lengths: Mapping[str, float]) -> dict[str, float]:
         """Return where each study stands: 0 for those whose turn it is."""
-        served = {study: self.served.get(study, 0.0) for study in studies}
-        least = min(served.values(), default=0.0)
-        found = {}
-        for study, has in served.items():
-            own = [lengths[wish.key] for wish in wishes if wish.study == study]
-            slack = self._slack_trials * max(own, default=0.0) / self._weights.get(study, 1.0)
-            found[study] = 0.0 if has - least <= slack else has - least - slack
-        return found
+        longest: dict[str, float] = {}
+        for wish in wishes:
+            longest[wish.study] = max(longest.get(wish.study, 0.0), lengths[wish.key])
+        round_s = self._round_s(len(longest))
+        rounds = {study: self.served[study] // round_s for study in longest}
+        hindmost: dict[int, float] = {}
+        for study, done in rounds.items():
+            turn = self._taking[study]
+            hindmost[turn] = min(done, hindmost.get(turn, done))
+        late = {}
+        for study, length in longest.items():
+            ahead = (rounds[study] - hindmost[self._taking[study]]) * round_s
+            late[study] = max(0.0, ahead - self._slack_trials * length / self._weights[study])
+        return late
+
+    def _round_s(self, studies: int) -> float:
+        return _ROUND_S * (1 + 2 * max(0, studies - _WARM))
+
+
+def _turn(wish: Wish) -> int:
+    return wish.turn

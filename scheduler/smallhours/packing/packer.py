@@ -23,24 +23,19 @@ from smallhours.packing.cards import (
     Wish,
     total_compute,
 )
-from smallhours.packing.footprint import Bound
+from smallhours.packing.holds import Hold, Holds
 from smallhours.packing.knowledge import Knowledge, Learned
-from smallhours.packing.load import FEARED, HOPED, Demand, Sharing
+from smallhours.packing.load import FEARED, HOPED, LEAST_GAIN, Demand, Sharing
 from smallhours.packing.order import Turns
 from smallhours.packing.probes import first, is_over
-from smallhours.packing.rooms import Hold
 from smallhours.packing.surplus import all_heard, surplus
 
-#: An admission must promise at least so much more progress (a trial alone makes 1).
-_LEAST_GAIN: Final = 0.02
 #: By so much the cap rises when a trial ends well.
 _CAP_RISES: Final = 1.02
 #: Standard error (relative) of a pace that a process measured of itself.
 _MEASURED_ERROR: Final = 0.05
 #: Cards whose gains are this near are alike: the tightest fit decides.
 _ALIKE: Final = 0.1
-#: The head of the queue waits this long before room is kept for it.
-PATIENCE_S: Final = 60.0
 
 
 class Packer:
@@ -61,7 +56,7 @@ class Packer:
             cards: What there is.
             sharing: How the cards are shared.
             learned: What earlier sessions learned.
-            turns: Whose turn it is; None: all studies weigh the same.
+            turns: Whose turn it is; None: nobody was served yet.
             know: What is known of studies; None: what was learned.
         """
         self.know = know or Knowledge(sharing, learned)
@@ -71,7 +66,7 @@ class Packer:
         for card in cards:
             self._decks[card.name] = Deck(card, cap=self._caps.get(card.name))
         self._where: dict[str, Deck] = {}
-        self._held_since: dict[str, float] = {}
+        self._holds = Holds()
         self._settled_at = 0.0
         #: Progress and compute of what is on each card, while one question is answered.
         self._sums: dict[tuple[str, Hashable, float], float] = {}
@@ -125,8 +120,7 @@ class Packer:
             if other.kept_for == start.key:
                 other.kept_for = None
         self._where[start.key] = deck
-        self._held_since.pop(start.key, None)
-        self.turns.joins(wish.study)
+        self._holds.started(start.key)
 
     def launched(self, key: str, at: float) -> None:
         """Take note of a trial's first word."""
@@ -238,7 +232,8 @@ class Packer:
         self._settle(at)
         self._sums.clear()
         self.obstacles = {}
-        ordered = self.turns.order(wishes, self.know.expected_s, self.know.known)
+        running = {r.wish.study for deck in self.decks for r in deck.runners.values()}
+        ordered = self.turns.order(wishes, running, self.know.expected_s, self.know.known)
         rooms.claim(self.decks, ordered, self.know)
         unknown = {wish.key for wish in wishes if not self.know.known(wish.study)}
         for deck in self._decks.values():
@@ -261,11 +256,7 @@ class Packer:
                 deck = self._best(decks, wish)
                 return Start(wish.key, deck.card.name, self.know.bound(wish), probe=False)
             self._refuse(wish, hold)
-            bound = self.know.bound(wish)
-            if hold is None and bound is not None and self._lacks_memory(wish, bound):
-                since = self._held_since.setdefault(wish.key, at)
-                if at - since >= PATIENCE_S:
-                    hold = rooms.hold(self.decks, wish, bound, self.know, at)
+            hold = hold or self._holds.hold(self.decks, wish, self.know, self.turns, at)
         return None
 
     # --- inside -----------------------------------------------------------------------------
@@ -331,7 +322,7 @@ class Packer:
 
     def _surplus(self, deck: Deck) -> Pause | None:
         """Undo what is known by now to cost more progress than it brings."""
-        found = None if self._sure(deck) else surplus(deck, self.know, _LEAST_GAIN)
+        found = None if self._sure(deck) else surplus(deck, self.know)
         if found is None:
             return None
         found.pausing = True
@@ -374,7 +365,7 @@ class Packer:
     def _gains(self, deck: Deck, wish: Wish, doubt: float) -> bool:
         """Whether a trial adds to the progress of a card."""
         now, then = self._progress(deck, None, doubt), self._progress(deck, wish, doubt)
-        return then > now + _LEAST_GAIN
+        return then > now + LEAST_GAIN
 
     def _best(self, decks: list[Deck], wish: Wish) -> Deck:
         """Return the card where it adds most; of those that are alike, the tightest fit."""
@@ -387,9 +378,6 @@ class Packer:
         most = max(value for value, _ in gains)
         near = [deck for value, deck in gains if value >= most - _ALIKE]
         return min(near, key=lambda deck: deck.free_bytes)
-
-    def _lacks_memory(self, wish: Wish, bound: Bound) -> bool:
-        return wish.alone or all(d.free_bytes < bound.upper_bytes for d in self._decks.values())
 
     def _probe(self, wish: Wish, at: float) -> Start | list[Pause] | None:
         """Return how the first trial of a study comes to be watched; None: not now."""

@@ -1,13 +1,12 @@
-"""Room on the cards: for those that fit on one only, and for the head of the queue."""
+"""Room on the cards: for those that fit on one only."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from smallhours.packing.cards import Deck, Obstacle, Wish
 from smallhours.packing.footprint import Bound
+from smallhours.packing.holds import Hold
 from smallhours.packing.knowledge import Knowledge
 
 
@@ -72,68 +71,6 @@ def obstacle(decks: Sequence[Deck], wish: Wish, bound: Bound | None, hold: Hold 
     if hold is not None or any(deck.kept_for not in (None, wish.key) for deck in open_):
         return "making_room"
     return "full"
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """A card that is being emptied for the head of the queue."""
-
-    deck: Deck
-    #: When there will be room.
-    at: float
-    #: What is free then beside the head.
-    spare_bytes: int
-
-    def lets(self, deck: Deck, wish: Wish, bound: Bound, know: Knowledge, at: float) -> bool:
-        """Whether another trial may be started on a card before the head is."""
-        if deck is not self.deck or bound.upper_bytes <= self.spare_bytes:
-            return True
-        needed = know.expected_s(wish)
-        if needed is None:
-            return False
-        slow = know.slowdowns([*(runner.wish for runner in deck.runners.values()), wish])[-1]
-        return at + needed * slow / deck.card.speed <= self.at
-
-
-def hold(
-    decks: Sequence[Deck], wish: Wish, bound: Bound, know: Knowledge, at: float
-) -> Hold | None:
-    """Return the card on which there is room for the head of the queue first; None: on none."""
-    found: Hold | None = None
-    for deck in decks:
-        if deck.card.closed or deck.card.room_bytes < bound.lower_bytes:
-            continue
-        ready_at, spare = _room_at(deck, wish, bound, know, at)
-        if found is None or ready_at < found.at:
-            found = Hold(deck, ready_at, spare)
-    return found
-
-
-def _room_at(deck: Deck, wish: Wish, bound: Bound, know: Knowledge, at: float) -> tuple[float, int]:
-    """Return when there is room for a trial on a card, and what is free beside it then."""
-    ends = sorted(
-        (at + left, runner.charge_bytes or deck.card.room_bytes)
-        for left, runner in zip(_left_s(deck, know), deck.runners.values(), strict=True)
-    )
-    free = deck.free_bytes
-    for end, freed in ends:
-        free += freed
-        if not wish.alone and free >= bound.upper_bytes:
-            return end, free - bound.upper_bytes
-    return (ends[-1][0] if ends else at), 0
-
-
-def _left_s(deck: Deck, know: Knowledge) -> list[float]:
-    """Return the seconds for which each trial on a card goes on; infinite: not known."""
-    runners = [*deck.runners.values()]
-    slow = know.slowdowns([runner.wish for runner in runners])
-    found = []
-    for runner, factor in zip(runners, slow, strict=True):
-        if runner.alone is None:
-            found.append(know.expected_s(runner.wish) or math.inf)
-        else:
-            found.append(runner.steps_left * runner.alone.step_s * factor / deck.card.speed)
-    return found
 
 
 def _elsewhere(decks: Sequence[Deck], deck: Deck) -> int:

@@ -7,22 +7,21 @@ from collections.abc import Hashable
 from smallhours.packing.cards import Deck, Runner
 from smallhours.packing.guard import LONGEST_S
 from smallhours.packing.knowledge import Knowledge
-from smallhours.packing.load import HOPED
+from smallhours.packing.load import HOPED, LEAST_GAIN
 
 
-def surplus(deck: Deck, know: Knowledge, least_gain: float) -> Runner | None:
+def surplus(deck: Deck, know: Knowledge) -> Runner | None:
     """Return the trial without which a card gets on best; None: with all of them.
 
     Args:
         deck: The card.
         know: What is known of studies. The trials get the benefit of the doubt, as newcomers do.
-        least_gain: So much more progress there must be.
     """
     there = [runner for runner in deck.runners.values() if runner.launched_at is not None]
     if len(there) < 2 or any(r.pausing or r.probe for r in deck.runners.values()):
         return None
     wishes = [runner.wish for runner in there]
-    found, most = None, know.progress(wishes, HOPED) + least_gain
+    found, most = None, know.progress(wishes, HOPED) + LEAST_GAIN
     seen: set[Hashable] = set()
     for runner in reversed(there):
         kind = know.kind(runner.wish)

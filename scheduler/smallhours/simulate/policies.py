@@ -9,7 +9,6 @@ from smallhours.packing.cards import Pause, Start, Wish
 from smallhours.packing.footprint import Bound
 from smallhours.packing.knowledge import Knowledge
 from smallhours.packing.load import Demand
-from smallhours.packing.order import Turns
 from smallhours.packing.packer import Packer
 from smallhours.simulate.cards import Begin, Ending, Order, Speeds, Suspend
 from smallhours.simulate.workload import TrialSpec, Workload
@@ -26,7 +25,7 @@ class Packed:
     def __init__(self, workload: Workload, packer: Packer | None = None) -> None:
         self.packer = packer or new_packer(workload)
         self._trials = {trial.name: trial for trial in workload.trials}
-        self._saves = {study.name: study.saves for study in workload.studies}
+        self._studies = {study.name: study for study in workload.studies}
         self._waiting: dict[str, Wish] = {}
         self._orders: list[Order] = []
         self._steps: dict[str, int] = {}
@@ -80,20 +79,16 @@ class Packed:
             params=trial.params,
             steps_left=trial.steps - self._steps.get(trial.name, 0),
             believed_bytes=trial.believed_bytes,
-            saves=self._saves[trial.study],
+            saves=self._studies[trial.study].saves,
             alone=alone,
             begun=trial.name in self._steps,
+            weight=self._studies[trial.study].weight,
         )
 
 
 def new_packer(workload: Workload) -> Packer:
-    """Return a packer that knows the cards and the weights of the studies, no more."""
-    cards = [*workload.cards]
-    return Packer(cards, sharing=workload.interference.sharing, turns=_turns(workload))
-
-
-def _turns(workload: Workload) -> Turns:
-    return Turns({study.name: study.weight for study in workload.studies})
+    """Return a packer that knows the cards, no more."""
+    return Packer([*workload.cards], sharing=workload.interference.sharing)
 
 
 class Truth(Knowledge):
@@ -143,7 +138,6 @@ class AllKnown(Packer):
         super().__init__(
             [*workload.cards],
             sharing=workload.interference.sharing,
-            turns=_turns(workload),
             know=Truth(workload),
         )
 

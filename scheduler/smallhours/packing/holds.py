@@ -1,0 +1,140 @@
+"""Cards that are kept for a trial which finds no place as long as others go before it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from smallhours.packing.cards import Deck, Runner, Wish, total_compute
+from smallhours.packing.footprint import Bound
+from smallhours.packing.knowledge import Knowledge
+from smallhours.packing.load import HOPED, LEAST_GAIN
+from smallhours.packing.order import Turns
+
+#: One that lacks memory waits this long before room is kept for it.
+PATIENCE_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A card that is being emptied for a trial."""
+
+    deck: Deck
+    #: When there will be room.
+    at: float
+    #: What is free then beside it.
+    spare_bytes: int
+
+    def lets(self, deck: Deck, wish: Wish, bound: Bound, know: Knowledge, at: float) -> bool:
+        """Whether another trial may be started on a card before that one is."""
+        if deck is not self.deck or bound.upper_bytes <= self.spare_bytes:
+            return True
+        needed = know.expected_s(wish)
+        if needed is None:
+            return False
+        slow = know.slowdowns([*(runner.wish for runner in deck.runners.values()), wish])[-1]
+        return at + needed * slow / deck.card.speed <= self.at
+
+
+class Holds:
+    """Says for whom a card is kept."""
+
+    def __init__(self) -> None:
+        #: Trials that lack memory, and since when.
+        self._since: dict[str, float] = {}
+
+    def started(self, key: str) -> None:
+        """Take note that a trial was given its place."""
+        self._since.pop(key, None)
+
+    def hold(
+        self, decks: Sequence[Deck], wish: Wish, know: Knowledge, turns: Turns, at: float
+    ) -> Hold | None:
+        """Return the card that is kept for a trial which found no place; None: none is.
+
+        One that lacks memory is given room after a while. One that would not pay beside what is
+        there is given room where its study is owed a turn: others that pay would take each place
+        that gets free, for as long as there are any.
+
+        Args:
+            decks: The cards.
+            wish: The trial.
+            know: What is known of studies.
+            turns: What studies are owed.
+            at: Now.
+        """
+        bound = know.bound(wish)
+        if bound is None:
+            return None
+        open_ = [deck for deck in decks if not deck.card.closed]
+        if wish.alone or all(deck.free_bytes < bound.upper_bytes for deck in open_):
+            since = self._since.setdefault(wish.key, at)
+            return _for_memory(open_, wish, bound, know, at) if at - since >= PATIENCE_S else None
+        if not turns.owed(wish, know.expected_s(wish) or 0.0):
+            return None
+        fitting = [deck for deck in open_ if deck.free_bytes >= bound.upper_bytes]
+        return _until_it_pays(fitting, wish, know, at)
+
+
+def _for_memory(
+    decks: Sequence[Deck], wish: Wish, bound: Bound, know: Knowledge, at: float
+) -> Hold | None:
+    """Return the card on which there is memory for a trial first; None: on none."""
+    found: Hold | None = None
+    for deck in decks:
+        if deck.card.room_bytes < bound.lower_bytes:
+            continue
+        ready_at, spare = _room_at(deck, wish, bound, know, at)
+        if found is None or ready_at < found.at:
+            found = Hold(deck, ready_at, spare)
+    return found
+
+
+def _room_at(deck: Deck, wish: Wish, bound: Bound, know: Knowledge, at: float) -> tuple[float, int]:
+    """Return when there is room for a trial on a card, and what is free beside it then."""
+    free, end = deck.free_bytes, at
+    for left_s, runner in _ends(deck, know):
+        free += runner.charge_bytes or deck.card.room_bytes
+        end = at + left_s
+        if not wish.alone and free >= bound.upper_bytes:
+            return end, free - bound.upper_bytes
+    return end, 0
+
+
+def _until_it_pays(decks: Sequence[Deck], wish: Wish, know: Knowledge, at: float) -> Hold | None:
+    """Return the card on which a trial pays first if no other is started; None: on none."""
+    found: tuple[float, Deck] | None = None
+    for deck in decks:
+        if deck.shut or deck.kept_for is not None:
+            continue
+        there = [runner.wish for _, runner in _ends(deck, know)]
+        for left_s, _ in _ends(deck, know):
+            del there[0]
+            if not there or _pays(deck, there, wish, know):
+                if found is None or left_s < found[0]:
+                    found = left_s, deck
+                break
+    return None if found is None else Hold(found[1], at, 0)
+
+
+def _pays(deck: Deck, there: Sequence[Wish], wish: Wish, know: Knowledge) -> bool:
+    together = total_compute(know.demand(other) for other in (*there, wish))
+    if deck.cap is not None and together > deck.cap:
+        return False
+    doubt = 0.0 if know.loads.sharing == "cores" else HOPED
+    return know.progress([*there, wish], doubt) > know.progress(there, doubt) + LEAST_GAIN
+
+
+def _ends(deck: Deck, know: Knowledge) -> Iterator[tuple[float, Runner]]:
+    """Yield the trials on a card in the order of their ends: seconds left, infinite: not known."""
+    runners = [*deck.runners.values()]
+    slow = know.slowdowns([runner.wish for runner in runners])
+    left = []
+    for runner, factor in zip(runners, slow, strict=True):
+        if runner.alone is None:
+            left.append(know.expected_s(runner.wish) or math.inf)
+        else:
+            left.append(runner.steps_left * runner.alone.step_s * factor / deck.card.speed)
+    yield from sorted(zip(left, runners, strict=True), key=lambda pair: pair[0])

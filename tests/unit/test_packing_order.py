@@ -1,0 +1,174 @@
+"""Whose turn it is on devices that are packed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+
+from smallhours.packing.cards import Card, Start, Wish
+from smallhours.packing.order import Turns
+from smallhours.packing.packer import Packer
+
+GIB = 2**30
+
+
+def wish(study: str, number: int = 0, *, turn: int = 0, weight: float = 1.0) -> Wish:
+    return Wish(
+        key=f"{study}/{number}", study=study, params={}, steps_left=10, turn=turn, weight=weight
+    )
+
+
+def first(
+    turns: Turns,
+    wishes: Sequence[Wish],
+    lengths: dict[str, float] | None = None,
+    running: Sequence[str] = (),
+) -> str:
+    """Return the study whose trial is tried first."""
+    of = lengths or {}
+    ordered = turns.order(wishes, running, lambda w: of.get(w.study, 100.0), lambda _: True)
+    return ordered[0].study
+
+
+def served(turns: Turns, wishes: Sequence[Wish], lengths: dict[str, float], trials: int) -> None:
+    """Run so many trials one after the other, each the first in turn."""
+    for _ in range(trials):
+        study = first(turns, wishes, lengths)
+        turns.serve(study, lengths[study])
+
+
+def test_weights_decide_what_studies_are_served():
+    turns, lengths = Turns(), {"a": 40.0, "b": 10.0}
+    wishes = [wish("a"), wish("b", weight=3.0)]
+    served(turns, wishes, lengths, 400)
+    assert turns.served["a"] == pytest.approx(turns.served["b"], abs=60.0)
+
+
+def test_among_those_in_turn_the_longest_trial_goes_first():
+    turns, lengths = Turns(), {"short": 10.0, "long": 100.0}
+    assert first(turns, [wish("short"), wish("long")], lengths) == "long"
+    turns.serve("long", 49.0)
+    assert first(turns, [wish("short"), wish("long")], lengths) == "long"
+    turns.serve("long", 12.0)
+    assert first(turns, [wish("short"), wish("long")], lengths) == "short"
+
+
+def test_studies_of_short_trials_keep_their_turn_for_a_while():
+    turns, studies = Turns(), [f"s{n}" for n in range(5)]
+    lengths = dict.fromkeys(studies, 1.0)
+    wishes = [wish(study) for study in studies]
+    in_turn = []
+    for _ in range(500):
+        study = first(turns, wishes, lengths)
+        in_turn.append(study)
+        turns.serve(study, 1.0)
+    changes = sum(one != other for one, other in pairwise(in_turn))
+    assert changes < 20
+    assert max(turns.served.values()) - min(turns.served.values()) <= 52.0
+
+
+def test_one_that_had_nothing_to_run_does_not_save_up():
+    turns = Turns()
+    both = [wish("busy"), wish("idle")]
+    first(turns, both)
+    turns.serve("busy", 10.0)
+    first(turns, both[:1])
+    turns.serve("busy", 1000.0)
+    first(turns, both)
+    assert turns.served["idle"] == turns.served["busy"]
+
+
+def test_one_whose_last_trial_runs_keeps_what_it_is_owed():
+    turns = Turns()
+    both = [wish("busy"), wish("last")]
+    first(turns, both)
+    first(turns, both[:1], running=["last"])
+    turns.serve("busy", 1000.0)
+    assert first(turns, both, running=["last"]) == "last"
+
+
+def test_what_was_served_in_another_turn_is_no_matter():
+    turns = Turns()
+    first(turns, [wish("moved", turn=0), wish("normal", turn=1)])
+    turns.serve("moved", 1000.0)
+    turns.serve("normal", 100.0)
+    first(turns, [wish("moved", turn=1), wish("normal", turn=1)])
+    assert turns.served["moved"] == turns.served["normal"] == 100.0
+
+
+def test_those_of_a_lower_turn_go_first_whatever_was_served():
+    turns = Turns()
+    wishes = [wish("normal", turn=1), wish("urgent", turn=0)]
+    first(turns, wishes)
+    turns.serve("urgent", 1000.0)
+    assert first(turns, wishes) == "urgent"
+
+
+def test_a_study_with_rechecks_takes_its_own_turn():
+    turns = Turns()
+    wishes = [wish("a", 1, turn=3), wish("a", 2, turn=1), wish("b", turn=1)]
+    first(turns, wishes)
+    turns.serve("a", 500.0)
+    ordered = turns.order(wishes, (), lambda _: 10.0, lambda _: True)
+    assert [w.key for w in ordered] == ["b/0", "a/2", "a/1"]
+    assert turns.served == {"a": 500.0, "b": 0.0}
+
+
+def test_one_far_behind_is_owed_a_turn():
+    turns = Turns()
+    wishes = [wish("a"), wish("b"), wish("urgent", turn=-1)]
+    first(turns, wishes)
+    turns.serve("urgent", 5000.0)
+    assert not turns.owed(wishes[0], 100.0), "what those of another turn had is no matter"
+    turns.serve("b", 190.0)
+    assert not turns.owed(wishes[0], 100.0)
+    turns.serve("b", 20.0)
+    assert turns.owed(wishes[0], 100.0)
+    assert not turns.owed(wishes[1], 100.0)
+
+
+CARD = Card("gpu0", 24 * GIB)
+
+
+def night(loads: dict[str, float]) -> Packer:
+    """Return a packer that knows how busy a card is with each study's trials, 100 s each."""
+    packer = Packer([CARD], sharing="time_slicing")
+    for study, busy in loads.items():
+        packer.know.loads.probed(study, busy)
+        packer.know.measure(study, {}, GIB)
+        packer.know.paces.recall(study, {}, math.log(10.0))
+    return packer
+
+
+def step(packer: Packer, wishes: dict[str, Wish], at: float) -> list[str]:
+    """Start what may be started; return the studies in that order."""
+    began = []
+    while True:
+        choice = packer.next([*wishes.values()], at)
+        if not isinstance(choice, Start):
+            return began
+        chosen = wishes.pop(choice.key)
+        packer.started(choice, chosen, at)
+        packer.launched(choice.key, at)
+        began.append(chosen.study)
+
+
+def test_a_study_that_never_pays_beside_others_is_made_room_for():
+    packer = night({"light": 0.3, "heavy": 0.99})
+    wishes = {w.key: w for w in (wish(s, n) for s in ("light", "heavy") for n in range(40))}
+    at, ends, began = 0.0, {}, []
+    for _ in range(60):
+        began += step(packer, wishes, at)
+        running = [*packer.deck("gpu0").runners]
+        ends |= {key: at + 100.0 for key in running if key not in ends}
+        first_out = min(running, key=lambda key: ends[key])
+        at = max(at + 1.0, ends[first_out])
+        packer.ended(first_out, at, peak_bytes=None, well=True)
+    heavy = [n for n, study in enumerate(began) if study == "heavy"]
+    assert len(heavy) >= 5
+    served = packer.turns.served
+    assert served["heavy"] > 0.5 * served["light"]
+    assert "light" in began[heavy[0] : heavy[-1]]
