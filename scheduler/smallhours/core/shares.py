@@ -1,4 +1,4 @@
-"""Fair shares: how much of the machine's time each study has had, weighed.
+"""Fair shares of fixed places: how much of their time each study has had, weighed.
 
 Rounds of weighted fair queueing (A. Demers, S. Keshav, S. Shenker, "Analysis and simulation of a
 fair queueing algorithm", SIGCOMM 1989): in each round every study that has something to run gets
