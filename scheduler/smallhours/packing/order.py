@@ -13,7 +13,7 @@ SLACK_TRIALS: Final = 0.5
 #: Service counts in rounds of so many seconds of a card, and of more for each study beyond those
 #: whose warm processes live side by side: short trials of many studies in turn would do nothing but
 #: warm up.
-_ROUND_S: Final = 10.0
+_ROUND_S: Final = 4.0
 _WARM: Final = 3
 #: A study is owed a turn before all others once it is this many of its own trials behind the mean.
 _OWED_TRIALS: Final = 1.0
