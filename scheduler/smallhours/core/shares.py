@@ -12,12 +12,11 @@ from collections.abc import Collection
 
 from smallhours.core.model import Study
 from smallhours.core.spec import Priority
+from smallhours.packing.order import WARM
 
 #: Slot seconds that a study of weight 1 gets in a round.
+#: With more studies than stay warm rounds are longer: warming up stays a small part of a turn.
 ROUND_S = 10.0
-#: Studies that can take turns without one's warm process being given up for another's; with more
-#: of them rounds are longer, so that warming up stays a small part of a turn.
-_WARM = 3
 
 
 class Shares:
@@ -61,6 +60,6 @@ class Shares:
 
     def round_of(self, study: Study) -> int:
         """Return the round in which the study's next slot time is; the lowest goes first."""
-        many = len(self._wanting) - _WARM
+        many = len(self._wanting) - WARM
         longer = 2 * (many + 1) if many > 0 else 1
         return int(self._served.get(study.id, 0.0) / (ROUND_S * longer))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -72,7 +72,7 @@ class Holds:
         if wish.alone or all(deck.free_bytes < bound.upper_bytes for deck in open_):
             since = self._since.setdefault(wish.key, at)
             return _for_memory(open_, wish, bound, know, at) if at - since >= PATIENCE_S else None
-        if not turns.owed(wish, know.expected_s(wish) or 0.0):
+        if wish.study not in turns.owed:
             return None
         fitting = [deck for deck in open_ if deck.free_bytes >= bound.upper_bytes]
         return _until_it_pays(fitting, wish, know, at)
@@ -109,8 +109,9 @@ def _until_it_pays(decks: Sequence[Deck], wish: Wish, know: Knowledge, at: float
     for deck in decks:
         if deck.shut or deck.kept_for is not None:
             continue
-        there = [runner.wish for _, runner in _ends(deck, know)]
-        for left_s, _ in _ends(deck, know):
+        ends = _ends(deck, know)
+        there = [runner.wish for _, runner in ends]
+        for left_s, _ in ends:
             del there[0]
             if not there or _pays(deck, there, wish, know):
                 if found is None or left_s < found[0]:
@@ -127,8 +128,8 @@ def _pays(deck: Deck, there: Sequence[Wish], wish: Wish, know: Knowledge) -> boo
     return know.progress([*there, wish], doubt) > know.progress(there, doubt) + LEAST_GAIN
 
 
-def _ends(deck: Deck, know: Knowledge) -> Iterator[tuple[float, Runner]]:
-    """Yield the trials on a card in the order of their ends: seconds left, infinite: not known."""
+def _ends(deck: Deck, know: Knowledge) -> list[tuple[float, Runner]]:
+    """Return the trials on a card by their ends, with the seconds left (infinite: not known)."""
     runners = [*deck.runners.values()]
     slow = know.slowdowns([runner.wish for runner in runners])
     left = []
@@ -137,4 +138,4 @@ def _ends(deck: Deck, know: Knowledge) -> Iterator[tuple[float, Runner]]:
             left.append(know.expected_s(runner.wish) or math.inf)
         else:
             left.append(runner.steps_left * runner.alone.step_s * factor / deck.card.speed)
-    yield from sorted(zip(left, runners, strict=True), key=lambda pair: pair[0])
+    return sorted(zip(left, runners, strict=True), key=lambda pair: pair[0])

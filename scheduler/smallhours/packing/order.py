@@ -14,7 +14,8 @@ SLACK_TRIALS: Final = 0.5
 #: whose warm processes live side by side: short trials of many studies in turn would do nothing but
 #: warm up.
 _ROUND_S: Final = 4.0
-_WARM: Final = 3
+#: Studies that can take turns without one's warm process being given up for another's.
+WARM: Final = 3
 #: A study is owed a turn before all others once it is this many of its own trials behind the mean.
 _OWED_TRIALS: Final = 1.0
 
@@ -32,23 +33,13 @@ class Turns:
         self._taking: dict[str, int] = {}
         #: Card time by study, over its weight.
         self.served: dict[str, float] = {}
+        #: Those so far behind, when last asked, that others must make room for them.
+        self.owed: set[str] = set()
 
     def serve(self, study: str, card_s: float) -> None:
         """Count what a study was served."""
         served = self.served.get(study, 0.0) + card_s / self._weights.get(study, 1.0)
         self.served[study] = served
-
-    def owed(self, wish: Wish, expected_s: float) -> bool:
-        """Whether a study is so far behind that others must make room for it.
-
-        Args:
-            wish: Its longest trial, which was among those last asked for.
-            expected_s: How long that takes alone.
-        """
-        turn = self._taking[wish.study]
-        alike = [self.served[study] for study, own in self._taking.items() if own == turn]
-        behind = sum(alike) / len(alike) - self.served[wish.study]
-        return behind > max(_OWED_TRIALS * expected_s, self._round_s(len(alike))) / wish.weight
 
     def order(
         self,
@@ -67,7 +58,11 @@ class Turns:
         """
         self._join(wishes, running)
         lengths = {wish.key: expected_s(wish) or 0.0 for wish in wishes}
-        late = self._late(wishes, lengths)
+        longest: dict[str, float] = {}
+        for wish in wishes:
+            longest[wish.study] = max(longest.get(wish.study, 0.0), lengths[wish.key])
+        late = self._late(longest)
+        self.owed = {study for study, length in longest.items() if self._is_owed(study, length)}
 
         def key(wish: Wish) -> tuple[int, bool, float, bool, float]:
             mine = known(wish.study), late[wish.study], not wish.begun, -lengths[wish.key]
@@ -91,12 +86,13 @@ class Turns:
                 least = max(self.served.get(study, least), least)
             self.served[study] = least  # what it had in another turn is no matter here
 
-    def _late(self, wishes: Sequence[Wish], lengths: Mapping[str, float]) -> dict[str, float]:
-        """Return where each study stands: 0 for those whose turn it is."""
-        longest: dict[str, float] = {}
-        for wish in wishes:
-            longest[wish.study] = max(longest.get(wish.study, 0.0), lengths[wish.key])
-        round_s = self._round_s(len(longest))
+    def _late(self, longest: Mapping[str, float]) -> dict[str, float]:
+        """Return where each study stands: 0 for those whose turn it is.
+
+        Args:
+            longest: Seconds that the longest trial of each takes alone.
+        """
+        round_s = _round_s(len(longest))
         rounds = {study: self.served[study] // round_s for study in longest}
         hindmost: dict[int, float] = {}
         for study, done in rounds.items():
@@ -108,8 +104,16 @@ class Turns:
             late[study] = max(0.0, ahead - self._slack_trials * length / self._weights[study])
         return late
 
-    def _round_s(self, studies: int) -> float:
-        return _ROUND_S * (1 + 2 * max(0, studies - _WARM))
+    def _is_owed(self, study: str, longest_s: float) -> bool:
+        turn = self._taking[study]
+        alike = [self.served[other] for other, own in self._taking.items() if own == turn]
+        behind = sum(alike) / len(alike) - self.served[study]
+        least = max(_OWED_TRIALS * longest_s, _round_s(len(alike)))
+        return behind > least / self._weights[study]
+
+
+def _round_s(studies: int) -> float:
+    return _ROUND_S * (1 + 2 * max(0, studies - WARM))
 
 
 def _turn(wish: Wish) -> int:
