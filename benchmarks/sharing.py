@@ -44,7 +44,7 @@ def train(trial):
         trial.checkpoint(state)
 """
 WEIGHTS = {"one": 1.0, "three": 3.0}
-#: A study without torch, as what its file imports is not what is measured, that waits for its hours.
+#: It waits for its hours. Without torch, as what its file imports is not what is measured.
 SMALL = """
 from smallhours import Float, Study
 study = Study("{name}", metric="loss", goal="minimize", space={{"x": Float(0, 1)}},
