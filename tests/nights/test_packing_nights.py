@@ -22,6 +22,7 @@ from smallhours.core.reasons import GpuOom, Paused, Refused, tag
 from smallhours.core.spec import Dimension, Goal, Priority, Stopping, StudySpec
 from smallhours.core.trial import AttemptKey
 from smallhours.core.waiting import Why
+from smallhours.packing.cards import Pause
 from smallhours.simulate.interference import Interference, Load
 
 GIB = 2**30
@@ -241,6 +242,46 @@ def test_a_trial_that_does_harm_is_paused_to_its_checkpoint_and_runs_later() -> 
     weights = [fact.log_weight for fact in night.facts if isinstance(fact, f.LoadLearned)]
     assert weights[-1] is not None
     assert weights[-1] > 0.5  # they were believed to weigh 1: a logarithm of 0
+
+
+def test_the_trial_that_the_packer_names_is_paused_whoever_reported() -> None:
+    night = Night(
+        model=lambda order: write(order, load=Load(0.5), step_s=5.0 + order.key.trial),
+        interference=Interference(switch=5.0),
+    )
+    named: list[tuple[str, int]] = []
+    placement = night.machine.night.placement
+    reported = placement.reported
+
+    def listen(key: AttemptKey, *given: Any) -> Pause | None:
+        undo = reported(key, *given)
+        if undo is not None:
+            named.append((undo.key, key.trial))
+        return undo
+
+    placement.reported = listen  # type: ignore[method-assign]
+    night.run(spec(trials=8))
+    paused = [
+        f"{fact.study}/{fact.trial}"
+        for fact in night.facts
+        if isinstance(fact, f.Intended) and isinstance(fact.reason, Paused)
+    ]
+    assert paused == [name for name, _ in named]
+    assert any(name != f"1/{reporter}" for name, reporter in named)
+
+
+def test_a_new_study_gets_its_turn_beside_one_that_was_there_first() -> None:
+    night = Night(model=lambda order: write(order, step_s=20.0, load=Load(0.9)))
+    night.simulation.submit(spec("first", trials=12, confirm=0))
+    night.simulation.submit(spec("second", trials=4, confirm=0), after_s=100.0)
+    night.simulation.run(until=1000)
+    began = [
+        at
+        for at, fact in night.simulation.facts
+        if isinstance(fact, f.AttemptStarted) and fact.study == 2
+    ]
+    assert began
+    assert began[0] < 200  # the first trial of all is still there, and was asked to save
 
 
 def test_what_was_learned_outlives_the_session() -> None:

@@ -12,7 +12,7 @@ from smallhours.packing.footprint import Bound
 from smallhours.packing.knowledge import Knowledge
 from smallhours.packing.load import Load
 from smallhours.packing.paces import Curve, Paces
-from smallhours.packing.surplus import all_heard, surplus
+from smallhours.packing.surplus import proved, surplus
 
 
 def test_what_shows_one_of_two_shows_the_other_where_their_sum_was_seen():
@@ -100,14 +100,20 @@ def test_none_goes_that_can_not_be_paused():
     assert surplus(*crowded(math.log(1.6), saves=False)) is None
 
 
-def test_all_must_be_timed_after_the_last_that_came():
+def test_those_count_as_proved_that_were_all_timed_since_the_last_of_them_came():
     deck, _ = crowded(0.0, came=5.0)
-    assert not all_heard(deck, 6.0)
+    assert proved(deck, 6.0) == 0
     for runner in deck.runners.values():
         runner.timed_at = 6.0
-    assert all_heard(deck, 6.0)
+    assert proved(deck, 6.0) == 3
     deck.runners["2"].launched_at = 7.0
-    assert not all_heard(deck, 8.0)
-    assert all_heard(deck, 1000.0)
+    assert proved(deck, 8.0) == 2
+    deck.runners["2"].timed_at = 9.0
+    assert proved(deck, 9.0) == 2  # its neighbours were not heard beside it
+    for key in ("0", "1"):
+        deck.runners[key].timed_at = 9.5
+    assert proved(deck, 9.5) == 3
+    deck.runners["2"].launched_at = 10.0
+    assert proved(deck, 1000.0) == 3
     deck.runners["2"].launched_at = None
-    assert not all_heard(deck, 1000.0)
+    assert proved(deck, 1000.0) == 2

@@ -42,6 +42,8 @@ class _Step:
 
     load: Load
     used_bytes: int
+    #: Its process; None: nothing lists it.
+    pid: int | None
     #: Seconds alone that are left of its step, as of `since`; infinite: it does none.
     left_s: float = math.inf
     since: float = 0.0
@@ -97,11 +99,13 @@ class SimulatedDevices:
         """Let a device be too hot (``hot``), or gone; None: it is as it should be."""
         self._places[device].closed = why
 
-    def enter(self, key: AttemptKey, device: str, load: Load, used_bytes: int) -> None:
+    def enter(
+        self, key: AttemptKey, device: str, load: Load, used_bytes: int, pid: int | None
+    ) -> None:
         """Let a process come onto a device; it takes its memory at once."""
         place = self._where[key] = self._places[device]
         self._settle(place)
-        place.steps[key] = _Step(load, used_bytes, since=self._timeline.mono())
+        place.steps[key] = _Step(load, used_bytes, pid, since=self._timeline.mono())
         self._set_rates(place)
 
     def leave(self, key: AttemptKey) -> None:
@@ -151,6 +155,7 @@ class SimulatedDevices:
             reserve_bytes=device.reserve_bytes,
             used_bytes=ours + device.foreign_bytes,
             ours_bytes=ours,
+            held={step.pid: step.used_bytes for step in steps if step.pid is not None},
             utilisation=self._busy(place, steps),
             closed=place.closed,
             cores=device.cores,

@@ -248,7 +248,7 @@ class SimulatedBackend:
             order = process.order
             cap = script.device_bytes if order.memory_bytes is None else order.memory_bytes
             taken = min(script.device_bytes, cap)  # beyond its cap it runs into its own wall
-            self.devices.enter(order.key, order.device, script.load, taken)
+            self.devices.enter(order.key, order.device, script.load, taken, process.pid)
         at, key, pid = self.timeline.mono(), process.order.key, process.pid
         self._say(e.ProcessStarted(at=at, key=key, pid=pid, pid_started=pid))
         if process.order.resume:

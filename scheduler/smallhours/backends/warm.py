@@ -59,7 +59,7 @@ class WarmSlots:
             self._begun += 1
             mine = AttemptKey(0, 0, self._begun)
             if self.devices is not None:
-                self.devices.enter(mine, CPU, Load(1.0, min(1.0, 1.0 / self.cores)), 0)
+                self.devices.enter(mine, CPU, Load(1.0, min(1.0, 1.0 / self.cores)), 0, None)
             self.timeline.after(self.slot_s, partial(self._up, mine))
 
     def _up(self, mine: AttemptKey) -> None:

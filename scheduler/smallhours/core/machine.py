@@ -15,7 +15,7 @@ from smallhours.core.desk import Desk, why_stopped
 from smallhours.core.intake import Intake
 from smallhours.core.items import Waiter
 from smallhours.core.keeping import Keeping
-from smallhours.core.model import Trial
+from smallhours.core.model import Study, Trial
 from smallhours.core.night import Asked, Night
 from smallhours.core.reasons import Hung, InterruptCause, Reason
 from smallhours.core.rule import RuleFactory
@@ -262,9 +262,15 @@ class Machine:
         fact = f.Reported(**key._asdict(), step=event.step, metrics=metrics)
         self._desk.record(fact, at)
         undo = self.night.placement.reported(key, at, self.night.footprints.get(key))
-        if live.intent is not None:
-            return
-        spec = study.spec
+        if live.intent is None:
+            self._judge(study, trial, event)
+        undone = None if undo is None else self.night.placement.trial(undo.key)
+        if undo is not None and undone is not None:  # often another than the one that reports
+            self._desk.pause(undone, "packer", undo.why, at)
+
+    def _judge(self, study: Study, trial: Trial, event: e.ReportArrived) -> None:
+        """End an attempt where guards, the study's rule or its time say so."""
+        at, spec = event.at, study.spec
         value = event.metrics[spec.metric]
         reason: Reason | None = guards.diverged(spec, event.step, value)
         if reason is None and event.step < spec.steps:
@@ -275,8 +281,6 @@ class Machine:
         if reason is not None:
             how = "checkpoint" if recheck.keeps(study, trial, reason) else "now"
             self._desk.intend(trial, reason, at, how=how, why=why_stopped(reason))
-        elif undo is not None:
-            self._desk.pause(trial, "packer", undo.why, at)
 
     def _footprint_measured(self, event: e.FootprintMeasured) -> None:
         if event.key in self.state.live:

@@ -115,6 +115,13 @@ class Runner:
     #: How long its steps take it alone was measured beside others.
     paced: bool = False
     pausing: bool = False
+    #: A checkpoint of its study was saved since it was started.
+    saved: bool = False
+
+    @property
+    def saves(self) -> bool:
+        """Whether it can be paused to a checkpoint."""
+        return self.wish.saves or self.saved
 
     @property
     def takes_all(self) -> bool:
@@ -156,7 +163,7 @@ class Deck:
     shut: bool = False
     #: Kept for trials that fit on no other card.
     claimed_bytes: int = 0
-    #: Kept for a trial that can't be started otherwise; nothing else is started.
+    #: It is being cleared for a trial that can't be started otherwise.
     kept_for: str | None = None
 
     @property
@@ -174,6 +181,11 @@ class Deck:
     def full(self) -> bool:
         """Whether there are as many trials on it as may be."""
         return self.card.places is not None and len(self.runners) >= self.card.places
+
+    @property
+    def clears(self) -> bool:
+        """Whether all trials on it can be taken off."""
+        return all(runner.saves for runner in self.runners.values())
 
     @property
     def probing(self) -> bool:

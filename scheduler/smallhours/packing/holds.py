@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from smallhours.packing.cards import Deck, Runner, Wish, total_compute
+from smallhours.packing.cards import Deck, Wish, total_compute
 from smallhours.packing.footprint import Bound
 from smallhours.packing.knowledge import Knowledge
 from smallhours.packing.load import HOPED, LEAST_GAIN
@@ -95,7 +94,7 @@ def _for_memory(
 def _room_at(deck: Deck, wish: Wish, bound: Bound, know: Knowledge, at: float) -> tuple[float, int]:
     """Return when there is room for a trial on a card, and what is free beside it then."""
     free, end = deck.free_bytes, at
-    for left_s, runner in _ends(deck, know):
+    for left_s, runner in know.ends(deck):
         free += runner.charge_bytes or deck.card.room_bytes
         end = at + left_s
         if not wish.alone and free >= bound.upper_bytes:
@@ -109,7 +108,7 @@ def _until_it_pays(decks: Sequence[Deck], wish: Wish, know: Knowledge, at: float
     for deck in decks:
         if deck.shut or deck.kept_for is not None:
             continue
-        ends = _ends(deck, know)
+        ends = know.ends(deck)
         there = [runner.wish for _, runner in ends]
         for left_s, _ in ends:
             del there[0]
@@ -126,16 +125,3 @@ def _pays(deck: Deck, there: Sequence[Wish], wish: Wish, know: Knowledge) -> boo
         return False
     doubt = 0.0 if know.loads.sharing == "cores" else HOPED
     return know.progress([*there, wish], doubt) > know.progress(there, doubt) + LEAST_GAIN
-
-
-def _ends(deck: Deck, know: Knowledge) -> list[tuple[float, Runner]]:
-    """Return the trials on a card by their ends, with the seconds left (infinite: not known)."""
-    runners = [*deck.runners.values()]
-    slow = know.slowdowns([runner.wish for runner in runners])
-    left = []
-    for runner, factor in zip(runners, slow, strict=True):
-        if runner.alone is None:
-            left.append(know.expected_s(runner.wish) or math.inf)
-        else:
-            left.append(runner.steps_left * runner.alone.step_s * factor / deck.card.speed)
-    return sorted(zip(left, runners, strict=True), key=lambda pair: pair[0])

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from smallhours.packing.beliefs import Beliefs
-from smallhours.packing.cards import Runner, Wish
+from smallhours.packing.cards import Deck, Runner, Wish
 from smallhours.packing.context import CONTEXT_BYTES
 from smallhours.packing.footprint import HOST_GRAIN_BYTES, Bound, Footprint, Measured
 from smallhours.packing.load import Demand, Load, Loads, Sharing, slowdowns
@@ -99,6 +99,18 @@ class Knowledge:
             step_s = None if log_s is None else math.exp(log_s)
             known = self._lengths[wish.key] = self._timed, step_s
         return None if known[1] is None else wish.steps_left * known[1]
+
+    def ends(self, deck: Deck) -> list[tuple[float, Runner]]:
+        """Return the trials on a card by their ends, with the seconds left (inf: not known)."""
+        runners = [*deck.runners.values()]
+        slow = self.slowdowns([runner.wish for runner in runners])
+        left = []
+        for runner, factor in zip(runners, slow, strict=True):
+            if runner.alone is None:
+                left.append(self.expected_s(runner.wish) or math.inf)
+            else:
+                left.append(runner.steps_left * runner.alone.step_s * factor / deck.card.speed)
+        return sorted(zip(left, runners, strict=True), key=lambda pair: pair[0])
 
     def known(self, study: str) -> bool:
         """Whether a trial of the study was watched."""

@@ -28,12 +28,14 @@ from smallhours.packing.knowledge import Knowledge, Learned
 from smallhours.packing.load import FEARED, HOPED, LEAST_GAIN, Demand, Sharing
 from smallhours.packing.order import Turns
 from smallhours.packing.probes import first, is_over
-from smallhours.packing.surplus import all_heard, surplus
+from smallhours.packing.surplus import proved, surplus
 
 #: By so much the cap rises when a trial ends well.
 _CAP_RISES: Final = 1.02
 #: Standard error (relative) of a pace that a process measured of itself.
 _MEASURED_ERROR: Final = 0.05
+#: So many times the trials that showed how they get on beside each other may be there at once.
+_GROWS: Final = 2
 #: Cards whose gains are this near are alike: the tightest fit decides.
 _ALIKE: Final = 0.1
 
@@ -132,7 +134,13 @@ class Packer:
         deck.guard.came(key, at)
 
     def reported(
-        self, key: str, at: float, *, peak_bytes: int | None = None, busy: float | None = None
+        self,
+        key: str,
+        at: float,
+        *,
+        peak_bytes: int | None = None,
+        busy: float | None = None,
+        saves: bool = False,
     ) -> Pause | None:
         """Take note of a report; answer with what must be undone now.
 
@@ -141,6 +149,7 @@ class Packer:
             at: When.
             peak_bytes: The trial's peak so far; None: not measured.
             busy: Share of the time that the card is busy with it, where it is alone; None: unknown.
+            saves: It is known by now that it can be paused to a checkpoint.
         """
         self._settle(at)
         deck = self._where[key]
@@ -151,6 +160,9 @@ class Packer:
             runner.peak_bytes = max(peak_bytes, runner.peak_bytes or 0)
         if busy is not None:
             runner.busy = busy
+        if saves and not runner.saves:
+            runner.saved = True
+            self.changes += 1
         deck.guard.reported(key, at)
         if runner.settled and runner.reports == SETTLED_REPORTS:
             self.know.measured(runner)
@@ -181,7 +193,9 @@ class Packer:
         self.know.forget(runner)
         deck.guard.went(key, at)
         deck.shut = False
-        if peak_bytes is not None and (not runner.settled or not well):
+        # Who never got through a step has not shown what it needs, unless it was too much.
+        shown = runner.reports > 0 and not runner.settled if well else True
+        if peak_bytes is not None and shown:
             runner.peak_bytes = peak_bytes
             self.know.measured(runner)
         if well and runner.probe and runner.reports:  # it was over before it was watched for long
@@ -311,7 +325,7 @@ class Packer:
         there = [r for r in deck.runners.values() if r is not newcomer]
         own = self.know.demand(newcomer.wish).compute
         deck.cap = max(total_compute(self.know.demand(runner.wish) for runner in there), own)
-        if not newcomer.wish.saves:
+        if not newcomer.saves:
             deck.shut = True
             return None
         if newcomer.pausing or newcomer.steps_left < 2:
@@ -337,7 +351,7 @@ class Packer:
         bound = self.know.bound(wish)
         if deck.card.closed or deck.shut or deck.full or bound is None:
             return False
-        if deck.kept_for not in (None, wish.key):
+        if deck.kept_for not in (None, wish.key) and (deck.clears or not wish.saves):
             return False
         if not deck.runners:
             return rooms.fits_empty(self.decks, deck, bound) and rooms.leaves_claim(
@@ -360,7 +374,7 @@ class Packer:
             return self._gains(deck, wish, 0.0)
         if not self._gains(deck, wish, HOPED):
             return False
-        return self._gains(deck, wish, FEARED) or all_heard(deck, at)
+        return self._gains(deck, wish, FEARED) or len(deck.runners) < _GROWS * proved(deck, at)
 
     def _gains(self, deck: Deck, wish: Wish, doubt: float) -> bool:
         """Whether a trial adds to the progress of a card."""

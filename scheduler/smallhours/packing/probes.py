@@ -89,9 +89,14 @@ def alone(decks: Sequence[Deck], wish: Wish, know: Knowledge) -> Start | list[Pa
     if calm:
         deck = max(calm, key=lambda deck: deck.free_bytes)
         return Start(wish.key, deck.card.name, None, probe=True)
-    if any(deck.kept_for == wish.key for deck in decks):
-        return None
-    return _clear(decks, wish)
+    kept = next((deck for deck in decks if deck.kept_for == wish.key), None)
+    if kept is None:
+        able = [deck for deck in decks if deck.kept_for is None and not deck.probing]
+        if not able:
+            return None
+        kept = min(able, key=lambda deck: (_clears_in(deck, know), len(deck.runners)))
+        kept.kept_for = wish.key
+    return _clear(kept)
 
 
 def on_cores(decks: Iterable[Deck], wish: Wish, pays: Callable[[Deck], bool]) -> Start | None:
@@ -112,19 +117,17 @@ def _is_watched(decks: Iterable[Deck], wish: Wish) -> bool:
     return any(r.wish.study == wish.study for deck in decks for r in deck.runners.values())
 
 
-def _clear(decks: Iterable[Deck], wish: Wish) -> list[Pause] | None:
-    """Have a card cleared for a first trial; None: none can be."""
-    able = [
-        deck
-        for deck in decks
-        if deck.kept_for is None
-        and not deck.probing
-        and all(runner.wish.saves for runner in deck.runners.values())
-    ]
-    if not able:
+def _clears_in(deck: Deck, know: Knowledge) -> float:
+    """Return the seconds until all trials on a card can be taken off: the others have ended."""
+    return max((left_s for left_s, runner in know.ends(deck) if not runner.saves), default=0.0)
+
+
+def _clear(deck: Deck) -> list[Pause] | None:
+    """Take all trials off a card; None: some of them can't be, or all are leaving."""
+    staying = [runner for runner in deck.runners.values() if not runner.pausing]
+    if not deck.clears or not staying:
         return None
-    deck = min(able, key=lambda deck: len(deck.runners))
-    deck.kept_for = wish.key
-    for runner in deck.runners.values():
+    for runner in staying:
         runner.pausing = True
-    return [Pause(key, "the first trial of another study is watched alone") for key in deck.runners]
+    why = "the first trial of another study is watched alone"
+    return [Pause(runner.wish.key, why) for runner in staying]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 
 from smallhours.packing.cards import Deck, Runner
@@ -25,7 +26,7 @@ def surplus(deck: Deck, know: Knowledge) -> Runner | None:
     seen: set[Hashable] = set()
     for runner in reversed(there):
         kind = know.kind(runner.wish)
-        if kind in seen or not runner.wish.saves or runner.steps_left < 2:
+        if kind in seen or not runner.saves or runner.steps_left < 2:
             continue
         seen.add(kind)
         without = know.progress([wish for wish in wishes if wish is not runner.wish], HOPED)
@@ -34,12 +35,18 @@ def surplus(deck: Deck, know: Knowledge) -> Runner | None:
     return found
 
 
-def all_heard(deck: Deck, at: float) -> bool:
-    """Whether all on a card showed by now how they get on beside the last that came."""
-    came = 0.0
-    for runner in deck.runners.values():
-        if runner.launched_at is None:
-            return False
-        came = max(came, runner.launched_at)
-    timed = [runner.timed_at for runner in deck.runners.values()]
-    return at - came >= LONGEST_S or all(t is not None and t > came for t in timed)
+def proved(deck: Deck, at: float) -> int:
+    """Return how many of the trials on a card showed by now how they get on beside each other.
+
+    They are counted in the order in which they came: as many as were all timed since the last of
+    them came.
+    """
+    there = [runner for runner in deck.runners.values() if runner.launched_at is not None]
+    there.sort(key=lambda runner: runner.launched_at or 0.0)
+    timed, found = math.inf, 0
+    for number, runner in enumerate(there, 1):
+        came = runner.launched_at or 0.0
+        timed = min(timed, -math.inf if runner.timed_at is None else runner.timed_at)
+        if at - came >= LONGEST_S or timed > came:
+            found = number
+    return found

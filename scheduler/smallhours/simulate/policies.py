@@ -142,7 +142,13 @@ class AllKnown(Packer):
         )
 
     def reported(
-        self, key: str, at: float, *, peak_bytes: int | None = None, busy: float | None = None
+        self,
+        key: str,
+        at: float,
+        *,
+        peak_bytes: int | None = None,
+        busy: float | None = None,
+        saves: bool = False,
     ) -> Pause | None:
         """Count the step."""
         self._where[key].runners[key].steps_left -= 1
