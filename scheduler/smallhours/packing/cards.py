@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias
@@ -159,6 +160,8 @@ class Deck:
     guard: Guard = field(default_factory=Guard)
     #: The sum of the trials' compute stays below; None: nothing did harm yet.
     cap: float | None = None
+    #: When a trial last left it.
+    left_at: float = -math.inf
     #: A newcomer that can't be paused did harm: nothing is started until something ends.
     shut: bool = False
     #: Kept for trials that fit on no other card.

@@ -47,6 +47,7 @@ class Turns:
         running: Collection[str],
         expected_s: Callable[[Wish], float | None],
         known: Callable[[str], bool],
+        part: Callable[[Wish], float] = lambda _: 1.0,
     ) -> list[Wish]:
         """Return the wishes in the order in which they are to be tried.
 
@@ -55,6 +56,7 @@ class Turns:
             running: The studies of the trials that run.
             expected_s: How long a trial takes alone; None: not known.
             known: Whether a study's first trial was watched.
+            part: Share of a card that a trial takes.
         """
         self._join(wishes, running)
         lengths = {wish.key: expected_s(wish) or 0.0 for wish in wishes}
@@ -62,7 +64,11 @@ class Turns:
         for wish in wishes:
             longest[wish.study] = max(longest.get(wish.study, 0.0), lengths[wish.key])
         late = self._late(longest)
-        self.owed = {study for study, length in longest.items() if self._is_owed(study, length)}
+        most: dict[str, float] = {}
+        for wish in wishes:
+            service = lengths[wish.key] * part(wish)
+            most[wish.study] = max(most.get(wish.study, 0.0), service)
+        self.owed = {study for study, service in most.items() if self._is_owed(study, service)}
 
         def key(wish: Wish) -> tuple[int, bool, float, bool, float]:
             mine = known(wish.study), late[wish.study], not wish.begun, -lengths[wish.key]
@@ -104,11 +110,11 @@ class Turns:
             late[study] = max(0.0, ahead - self._slack_trials * length / self._weights[study])
         return late
 
-    def _is_owed(self, study: str, longest_s: float) -> bool:
+    def _is_owed(self, study: str, most_s: float) -> bool:
         turn = self._taking[study]
         alike = [self.served[other] for other, own in self._taking.items() if own == turn]
         behind = sum(alike) / len(alike) - self.served[study]
-        least = max(_OWED_TRIALS * longest_s, _round_s(len(alike)))
+        least = max(_OWED_TRIALS * most_s, _round_s(len(alike)))
         return behind > least / self._weights[study]
 
 

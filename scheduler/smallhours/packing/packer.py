@@ -28,7 +28,7 @@ from smallhours.packing.knowledge import Knowledge, Learned
 from smallhours.packing.load import FEARED, HOPED, LEAST_GAIN, Demand, Sharing
 from smallhours.packing.order import Turns
 from smallhours.packing.probes import first, is_over
-from smallhours.packing.surplus import proved, surplus
+from smallhours.packing.surplus import heard_since, proved, surplus
 
 #: By so much the cap rises when a trial ends well.
 _CAP_RISES: Final = 1.02
@@ -36,6 +36,9 @@ _CAP_RISES: Final = 1.02
 _MEASURED_ERROR: Final = 0.05
 #: So many times the trials that showed how they get on beside each other may be there at once.
 _GROWS: Final = 2
+#: Where a trial is likely to add less than this, those that are there are timed without it first:
+#: little is lost meanwhile, and only the difference tells its weight from their paces.
+_MODEST: Final = 0.5
 #: Cards whose gains are this near are alike: the tightest fit decides.
 _ALIKE: Final = 0.1
 
@@ -192,6 +195,7 @@ class Packer:
         runner = deck.runners.pop(key)
         self.know.forget(runner)
         deck.guard.went(key, at)
+        deck.left_at = at
         deck.shut = False
         # Who never got through a step has not shown what it needs, unless it was too much.
         shown = runner.reports > 0 and not runner.settled if well else True
@@ -247,7 +251,7 @@ class Packer:
         self._sums.clear()
         self.obstacles = {}
         running = {r.wish.study for deck in self.decks for r in deck.runners.values()}
-        ordered = self.turns.order(wishes, running, self.know.expected_s, self.know.known)
+        ordered = self.turns.order(wishes, running, self.know.expected_s, self.know.known, self._part)
         rooms.claim(self.decks, ordered, self.know)
         unknown = {wish.key for wish in wishes if not self.know.known(wish.study)}
         for deck in self._decks.values():
@@ -281,6 +285,13 @@ class Packer:
 
     def _probed(self, runner: Runner) -> None:
         self.know.loads.probed(runner.wish.study, runner.busy, runner.weight)
+
+    def _part(self, wish: Wish) -> float:
+        """Return the share of a card that a trial takes: of compute or memory, which is more."""
+        bound = self.know.bound(wish)
+        room = max((deck.card.room_bytes for deck in self._decks.values()), default=0)
+        memory = bound.expected_bytes / room if bound is not None and room else 0.0
+        return min(1.0, max(self.know.demand(wish).compute, memory))
 
     def _demands(self, deck: Deck) -> list[Demand]:
         return [self.know.demand(runner.wish) for runner in deck.runners.values()]
@@ -374,12 +385,18 @@ class Packer:
             return self._gains(deck, wish, 0.0)
         if not self._gains(deck, wish, HOPED):
             return False
-        return self._gains(deck, wish, FEARED) or len(deck.runners) < _GROWS * proved(deck, at)
+        if self._gains(deck, wish, FEARED):
+            return True
+        if len(deck.runners) >= _GROWS * proved(deck, at):
+            return False
+        return self._gains(deck, wish, 0.0, _MODEST / len(deck.runners) ** 2) or heard_since(deck, deck.left_at, at)
 
-    def _gains(self, deck: Deck, wish: Wish, doubt: float) -> bool:
+    def _gains(
+        self, deck: Deck, wish: Wish, doubt: float, least: float = LEAST_GAIN
+    ) -> bool:
         """Whether a trial adds to the progress of a card."""
         now, then = self._progress(deck, None, doubt), self._progress(deck, wish, doubt)
-        return then > now + LEAST_GAIN
+        return then > now + least
 
     def _best(self, decks: list[Deck], wish: Wish) -> Deck:
         """Return the card where it adds most; of those that are alike, the tightest fit."""

@@ -50,3 +50,10 @@ def proved(deck: Deck, at: float) -> int:
         if at - came >= LONGEST_S or timed > came:
             found = number
     return found
+
+
+def heard_since(deck: Deck, since: float, at: float) -> bool:
+    """Whether all trials on a card were timed since something happened there."""
+    if at - since >= LONGEST_S:
+        return True
+    return all(r.timed_at is not None and r.timed_at > since for r in deck.runners.values())
