@@ -12,7 +12,7 @@ from smallhours.packing.footprint import Bound
 from smallhours.packing.knowledge import Knowledge
 from smallhours.packing.load import Load
 from smallhours.packing.paces import Curve, Paces
-from smallhours.packing.surplus import proved, surplus
+from smallhours.packing.surplus import proved, ready_for_more, surplus
 
 
 def test_what_shows_one_of_two_shows_the_other_where_their_sum_was_seen():
@@ -117,3 +117,25 @@ def test_those_count_as_proved_that_were_all_timed_since_the_last_of_them_came()
     assert proved(deck, 1000.0) == 3
     deck.runners["2"].launched_at = None
     assert proved(deck, 1000.0) == 2
+
+
+def test_newcomers_may_double_what_was_proved():
+    deck, _ = crowded(0.0, came=5.0)
+    assert not ready_for_more(deck, 1.0, 6.0)
+    for key in ("0", "1"):
+        deck.runners[key].timed_at = 6.0
+    assert ready_for_more(deck, 1.0, 6.0)
+    deck.runners["0"].timed_at = None
+    assert not ready_for_more(deck, 1.0, 6.0)
+
+
+def test_what_may_add_little_waits_until_the_others_were_timed_without_it():
+    deck, _ = crowded(0.0, came=5.0)
+    for key in ("1", "2"):
+        del deck.runners[key]
+    deck.runners["0"].timed_at = 6.0
+    deck.left_at = 7.0
+    assert ready_for_more(deck, 0.8, 8.0)
+    assert not ready_for_more(deck, 0.1, 8.0)
+    deck.runners["0"].timed_at = 8.5
+    assert ready_for_more(deck, 0.1, 9.0)

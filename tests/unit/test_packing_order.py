@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from smallhours.packing.cards import Card, Start, Wish
 from smallhours.packing.order import Turns
 from smallhours.packing.packer import Packer
+from smallhours.packing.work import Work
+from smallhours.packing.work import of as work_of
 
 GIB = 2**30
 
@@ -28,9 +32,19 @@ def first(
     running: Sequence[str] = (),
 ) -> str:
     """Return the study whose trial is tried first."""
-    of = lengths or {}
-    ordered = turns.order(wishes, running, lambda w: of.get(w.study, 100.0), lambda _: True)
-    return ordered[0].study
+    return ordered(turns, wishes, lengths, running)[0].study
+
+
+def ordered(
+    turns: Turns,
+    wishes: Sequence[Wish],
+    lengths: dict[str, float] | None = None,
+    running: Sequence[str] = (),
+    **changes: Any,
+) -> list[Wish]:
+    """Return the trials in the order in which they are tried; each takes a whole card."""
+    of = {w.key: (lengths or {}).get(w.study, 100.0) for w in wishes}
+    return turns.order(wishes, running, Work(of, of, **changes), lambda _: True)
 
 
 def served(turns: Turns, wishes: Sequence[Wish], lengths: dict[str, float], trials: int) -> None:
@@ -54,6 +68,44 @@ def test_among_those_in_turn_the_longest_trial_goes_first():
     assert first(turns, [wish("short"), wish("long")], lengths) == "long"
     turns.serve("long", 12.0)
     assert first(turns, [wish("short"), wish("long")], lengths) == "short"
+
+
+def test_what_running_trials_will_still_take_counts_as_served():
+    turns, lengths = Turns(), {"short": 10.0, "long": 100.0}
+    wishes = [wish("short"), wish("long")]
+    assert first(turns, wishes, lengths) == "long"
+    after = ordered(turns, wishes, lengths, ["long"], committed={"long": 100.0})
+    assert [w.study for w in after] == ["short", "long"]
+
+
+def test_what_is_on_the_critical_path_goes_first_whosever_turn_it_is():
+    turns, lengths = Turns(), {"short": 10.0, "long": 100.0}
+    wishes = [wish("short"), wish("long")]
+    first(turns, wishes, lengths)
+    turns.serve("long", 500.0)
+    assert ordered(turns, wishes, lengths, horizon_s=500.0)[0].study == "short"
+    assert ordered(turns, wishes, lengths, horizon_s=150.0)[0].study == "long"
+    urgent = [wish("short", turn=-1), wish("long")]
+    assert ordered(turns, urgent, lengths, horizon_s=150.0)[0].study == "short"
+
+
+def test_the_horizon_is_the_compute_or_the_memory_that_is_left_and_counts_what_is_to_come():
+    packer = Packer([Card("gpu0", 10 * GIB)], sharing="mps")
+    packer.know.loads.probed("a", 0.5)
+    packer.know.measure("a", {}, 5 * GIB)
+    alone = packer.know.paces.begin("a", {}, math.log(2.0))
+    packer.know.paces.end(alone)
+    one = wish("a")  # ten steps of two seconds, half of the card's memory, a quarter of its compute
+    there_is = work_of(packer.decks, [one], packer.know)
+    assert there_is.lengths == {"a/0": pytest.approx(20.0)}
+    assert there_is.service == {"a/0": pytest.approx(10.0, rel=0.01)}
+    assert there_is.horizon_s == pytest.approx(10.0, rel=0.01)
+    more = work_of(packer.decks, [replace(one, to_come=3)], packer.know)
+    assert more.horizon_s == pytest.approx(40.0, rel=0.01)
+    packer.started(Start("a/0", "gpu0", packer.know.bound(one), probe=False), one, 0.0)
+    begun = work_of(packer.decks, [], packer.know)
+    assert begun.horizon_s == pytest.approx(10.0, rel=0.01)
+    assert begun.committed == {"a": pytest.approx(10.0, rel=0.01)}
 
 
 def test_studies_of_short_trials_keep_their_turn_for_a_while():
@@ -112,8 +164,8 @@ def test_a_study_with_rechecks_takes_its_own_turn():
     wishes = [wish("a", 1, turn=3), wish("a", 2, turn=1), wish("b", turn=1)]
     first(turns, wishes)
     turns.serve("a", 500.0)
-    ordered = turns.order(wishes, (), lambda _: 10.0, lambda _: True)
-    assert [w.key for w in ordered] == ["b/0", "a/2", "a/1"]
+    lengths = {"a": 10.0, "b": 10.0}
+    assert [w.key for w in ordered(turns, wishes, lengths)] == ["b/0", "a/2", "a/1"]
     assert turns.served == {"a": 500.0, "b": 0.0}
 
 

@@ -151,6 +151,7 @@ class Placement:
             begun=trial is not None and trial.attempts > 0,
             turn=turn,
             weight=study.standing.weight,
+            to_come=max(0, study.unproposed - (trial is None)),
         )
 
     def choose(self, kind: DeviceKind, wishes: Sequence[Wish], at: float) -> Choice | None:

@@ -64,6 +64,8 @@ class Wish:
     turn: int = 0
     #: What its study is to be served beside others.
     weight: float = 1.0
+    #: Trials of its study that are to come and are not wished for yet.
+    to_come: int = 0
 
 
 class Start(NamedTuple):

@@ -30,11 +30,7 @@ class Hold:
         """Whether another trial may be started on a card before that one is."""
         if deck is not self.deck or bound.upper_bytes <= self.spare_bytes:
             return True
-        needed = know.expected_s(wish)
-        if needed is None:
-            return False
-        slow = know.slowdowns([*(runner.wish for runner in deck.runners.values()), wish])[-1]
-        return at + needed * slow / deck.card.speed <= self.at
+        return at + know.beside_s(deck, wish) <= self.at
 
 
 class Holds:

@@ -112,6 +112,20 @@ class Knowledge:
                 left.append(runner.steps_left * runner.alone.step_s * factor / deck.card.speed)
         return sorted(zip(left, runners, strict=True), key=lambda pair: pair[0])
 
+    def beside_s(self, deck: Deck, wish: Wish) -> float:
+        """Return the seconds that a trial would take on a card as it is (inf: not known)."""
+        needed = self.expected_s(wish)
+        if needed is None:
+            return math.inf
+        there = [runner.wish for runner in deck.runners.values()]
+        return needed * self.slowdowns([*there, wish])[-1] / deck.card.speed
+
+    def left_s(self, runner: Runner) -> float | None:
+        """Return the seconds that a running trial would still take alone; None: not known."""
+        if runner.alone is not None:
+            return runner.steps_left * runner.alone.step_s
+        return self.expected_s(runner.wish)
+
     def known(self, study: str) -> bool:
         """Whether a trial of the study was watched."""
         return self.loads.watched(study) and study in self.footprints

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from smallhours.packing.cards import Wish
+from smallhours.packing.work import Work
 
 #: Studies whose service is less than this many of their own trials ahead of the hindmost share its
 #: turn: among them the longest trial goes first.
@@ -45,34 +46,32 @@ class Turns:
         self,
         wishes: Sequence[Wish],
         running: Collection[str],
-        expected_s: Callable[[Wish], float | None],
+        work: Work,
         known: Callable[[str], bool],
-        part: Callable[[Wish], float] = lambda _: 1.0,
     ) -> list[Wish]:
         """Return the wishes in the order in which they are to be tried.
+
+        What is on the critical path goes first, whosever turn it is: it would end last.
 
         Args:
             wishes: What could be started.
             running: The studies of the trials that run.
-            expected_s: How long a trial takes alone; None: not known.
+            work: What there is to do.
             known: Whether a study's first trial was watched.
-            part: Share of a card that a trial takes.
         """
         self._join(wishes, running)
-        lengths = {wish.key: expected_s(wish) or 0.0 for wish in wishes}
-        longest: dict[str, float] = {}
-        for wish in wishes:
-            longest[wish.study] = max(longest.get(wish.study, 0.0), lengths[wish.key])
-        late = self._late(longest)
         most: dict[str, float] = {}
         for wish in wishes:
-            service = lengths[wish.key] * part(wish)
+            service = work.service.get(wish.key, 0.0)
             most[wish.study] = max(most.get(wish.study, 0.0), service)
+        late = self._late(most, work.committed)
         self.owed = {study for study, service in most.items() if self._is_owed(study, service)}
 
         def key(wish: Wish) -> tuple[int, bool, float, bool, float]:
-            mine = known(wish.study), late[wish.study], not wish.begun, -lengths[wish.key]
-            return wish.turn, *mine
+            first = work.is_critical(wish)
+            behind = 0.0 if first else late[wish.study]
+            length = work.lengths.get(wish.key, 0.0)
+            return wish.turn, known(wish.study), behind, not (first or wish.begun), -length
 
         return sorted(wishes, key=key)
 
@@ -92,22 +91,27 @@ class Turns:
                 least = max(self.served.get(study, least), least)
             self.served[study] = least  # what it had in another turn is no matter here
 
-    def _late(self, longest: Mapping[str, float]) -> dict[str, float]:
+    def _late(self, most: Mapping[str, float], committed: Mapping[str, float]) -> dict[str, float]:
         """Return where each study stands: 0 for those whose turn it is.
 
+        What a study's running trials will still take counts as served: else whoever comes first
+        takes all there is before anything was served.
+
         Args:
-            longest: Seconds that the longest trial of each takes alone.
+            most: Card time that the largest trial of each takes.
+            committed: Card time that their running trials will still take.
         """
-        round_s = _round_s(len(longest))
-        rounds = {study: self.served[study] // round_s for study in longest}
+        round_s = _round_s(len(most))
+        served = {s: self.served[s] + committed.get(s, 0.0) / self._weights[s] for s in most}
+        rounds = {study: served[study] // round_s for study in most}
         hindmost: dict[int, float] = {}
         for study, done in rounds.items():
             turn = self._taking[study]
             hindmost[turn] = min(done, hindmost.get(turn, done))
         late = {}
-        for study, length in longest.items():
+        for study, service in most.items():
             ahead = (rounds[study] - hindmost[self._taking[study]]) * round_s
-            late[study] = max(0.0, ahead - self._slack_trials * length / self._weights[study])
+            late[study] = max(0.0, ahead - self._slack_trials * service / self._weights[study])
         return late
 
     def _is_owed(self, study: str, most_s: float) -> bool:

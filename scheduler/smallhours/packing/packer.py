@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from smallhours.packing import probes, rooms, timing
+from smallhours.packing import probes, rooms, timing, work
 from smallhours.packing.cards import (
     SETTLED_REPORTS,
     Card,
@@ -28,17 +28,12 @@ from smallhours.packing.knowledge import Knowledge, Learned
 from smallhours.packing.load import FEARED, HOPED, LEAST_GAIN, Demand, Sharing
 from smallhours.packing.order import Turns
 from smallhours.packing.probes import first, is_over
-from smallhours.packing.surplus import heard_since, proved, surplus
+from smallhours.packing.surplus import ready_for_more, surplus
 
 #: By so much the cap rises when a trial ends well.
 _CAP_RISES: Final = 1.02
 #: Standard error (relative) of a pace that a process measured of itself.
 _MEASURED_ERROR: Final = 0.05
-#: So many times the trials that showed how they get on beside each other may be there at once.
-_GROWS: Final = 2
-#: Where a trial is likely to add less than this, those that are there are timed without it first:
-#: little is lost meanwhile, and only the difference tells its weight from their paces.
-_MODEST: Final = 0.5
 #: Cards whose gains are this near are alike: the tightest fit decides.
 _ALIKE: Final = 0.1
 
@@ -251,7 +246,8 @@ class Packer:
         self._sums.clear()
         self.obstacles = {}
         running = {r.wish.study for deck in self.decks for r in deck.runners.values()}
-        ordered = self.turns.order(wishes, running, self.know.expected_s, self.know.known, self._part)
+        there_is = work.of(self.decks, wishes, self.know)
+        ordered = self.turns.order(wishes, running, there_is, self.know.known)
         rooms.claim(self.decks, ordered, self.know)
         unknown = {wish.key for wish in wishes if not self.know.known(wish.study)}
         for deck in self._decks.values():
@@ -285,13 +281,6 @@ class Packer:
 
     def _probed(self, runner: Runner) -> None:
         self.know.loads.probed(runner.wish.study, runner.busy, runner.weight)
-
-    def _part(self, wish: Wish) -> float:
-        """Return the share of a card that a trial takes: of compute or memory, which is more."""
-        bound = self.know.bound(wish)
-        room = max((deck.card.room_bytes for deck in self._decks.values()), default=0)
-        memory = bound.expected_bytes / room if bound is not None and room else 0.0
-        return min(1.0, max(self.know.demand(wish).compute, memory))
 
     def _demands(self, deck: Deck) -> list[Demand]:
         return [self.know.demand(runner.wish) for runner in deck.runners.values()]
@@ -365,38 +354,31 @@ class Packer:
         if deck.kept_for not in (None, wish.key) and (deck.clears or not wish.saves):
             return False
         if not deck.runners:
-            return rooms.fits_empty(self.decks, deck, bound) and rooms.leaves_claim(
-                self.decks, deck, bound
-            )
+            fits = rooms.fits_empty(self.decks, deck, bound)
+            return fits and rooms.leaves_claim(self.decks, deck, wish, self.know)
         if wish.alone or deck.free_bytes < bound.upper_bytes:
             return False
-        if not rooms.leaves_claim(self.decks, deck, bound):
+        if not rooms.leaves_claim(self.decks, deck, wish, self.know):
             return False
         if hold is not None and not hold.lets(deck, wish, bound, self.know, at):
             return False
         return self._pays(deck, wish, at)
 
     def _pays(self, deck: Deck, wish: Wish, at: float) -> bool:
-        demand = self.know.demand(wish)
-        together = total_compute(self._demands(deck)) + demand.compute
+        together = total_compute(self._demands(deck)) + self.know.demand(wish).compute
         if deck.cap is not None and together > deck.cap:
             return False
         if self.know.loads.sharing == "cores":  # what trials want of them is measured
             return self._gains(deck, wish, 0.0)
         if not self._gains(deck, wish, HOPED):
             return False
-        if self._gains(deck, wish, FEARED):
-            return True
-        if len(deck.runners) >= _GROWS * proved(deck, at):
-            return False
-        return self._gains(deck, wish, 0.0, _MODEST / len(deck.runners) ** 2) or heard_since(deck, deck.left_at, at)
+        likely = self._progress(deck, wish, 0.0) - self._progress(deck, None, 0.0)
+        return self._gains(deck, wish, FEARED) or ready_for_more(deck, likely, at)
 
-    def _gains(
-        self, deck: Deck, wish: Wish, doubt: float, least: float = LEAST_GAIN
-    ) -> bool:
+    def _gains(self, deck: Deck, wish: Wish, doubt: float) -> bool:
         """Whether a trial adds to the progress of a card."""
         now, then = self._progress(deck, None, doubt), self._progress(deck, wish, doubt)
-        return then > now + least
+        return then > now + LEAST_GAIN
 
     def _best(self, decks: list[Deck], wish: Wish) -> Deck:
         """Return the card where it adds most; of those that are alike, the tightest fit."""

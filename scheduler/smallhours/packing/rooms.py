@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from smallhours.packing.cards import Deck, Obstacle, Wish
@@ -38,8 +39,10 @@ def claim(decks: Sequence[Deck], wishes: Sequence[Wish], know: Knowledge) -> Non
         large.claimed_bytes = min(claimed, large.card.room_bytes)
 
 
-def leaves_claim(decks: Sequence[Deck], deck: Deck, bound: Bound) -> bool:
-    """Whether a trial leaves a card to those for which it is kept."""
+def leaves_claim(decks: Sequence[Deck], deck: Deck, wish: Wish, know: Knowledge) -> bool:
+    """Whether a trial leaves a card to those for which it is kept, or ends before they could go."""
+    bound = know.bound(wish)
+    assert bound is not None
     if not deck.claimed_bytes:
         return True
     elsewhere = _elsewhere(decks, deck)
@@ -47,7 +50,21 @@ def leaves_claim(decks: Sequence[Deck], deck: Deck, bound: Bound) -> bool:
         return True
     charges = [runner.charge_bytes or 0 for runner in deck.runners.values()]
     taken = sum(charge for charge in charges if charge <= elsewhere)
-    return taken + bound.upper_bytes <= deck.card.room_bytes - deck.claimed_bytes
+    if taken + bound.upper_bytes <= deck.card.room_bytes - deck.claimed_bytes:
+        return True
+    return know.beside_s(deck, wish) <= _ready_in(deck, know)
+
+
+def _ready_in(deck: Deck, know: Knowledge) -> float:
+    """Return the seconds until what is kept on a card is free."""
+    free = deck.free_bytes
+    if free >= deck.claimed_bytes:
+        return 0.0
+    for left_s, runner in know.ends(deck):
+        free += runner.charge_bytes or deck.card.room_bytes
+        if free >= deck.claimed_bytes:
+            return left_s
+    return math.inf
 
 
 def fits_empty(decks: Sequence[Deck], deck: Deck, bound: Bound) -> bool:

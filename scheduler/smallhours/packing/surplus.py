@@ -1,14 +1,22 @@
-"""What is seen of a card as it is: whether all was heard, and whether a trial is one too many."""
+"""What is seen of a card as it is: whether it is ready for more, or has one too many."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable
+from typing import Final
 
 from smallhours.packing.cards import Deck, Runner
 from smallhours.packing.guard import LONGEST_S
 from smallhours.packing.knowledge import Knowledge
 from smallhours.packing.load import HOPED, LEAST_GAIN
+
+#: So many times the trials that showed how they get on beside each other may be there at once.
+_GROWS: Final = 2
+#: Where a trial is likely to add less than this to the progress of one that is alone, and so many
+#: times less to that of several, those that are there are timed without it first: little is lost
+#: meanwhile, and only the difference tells its weight from their paces.
+_MODEST: Final = 0.5
 
 
 def surplus(deck: Deck, know: Knowledge) -> Runner | None:
@@ -33,6 +41,20 @@ def surplus(deck: Deck, know: Knowledge) -> Runner | None:
         if without > most:
             found, most = runner, without
     return found
+
+
+def ready_for_more(deck: Deck, likely: float, at: float) -> bool:
+    """Whether enough was seen of the trials on a card for one that may not pay to be tried there.
+
+    Args:
+        deck: The card.
+        likely: The progress that it is likely to add.
+        at: Now.
+    """
+    there = len(deck.runners)
+    if there >= _GROWS * proved(deck, at):
+        return False
+    return likely > _MODEST / there**2 or heard_since(deck, deck.left_at, at)
 
 
 def proved(deck: Deck, at: float) -> int:
