@@ -193,7 +193,7 @@ class Packer:
         deck.left_at = at
         deck.shut = False
         # Who never got through a step has not shown what it needs, unless it was too much.
-        shown = runner.reports > 0 and not runner.settled if well else True
+        shown = not well or (runner.reports > 0 and not runner.settled)
         if peak_bytes is not None and shown:
             runner.peak_bytes = peak_bytes
             self.know.measured(runner)
