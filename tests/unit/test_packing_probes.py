@@ -105,7 +105,7 @@ def test_a_card_is_cleared_for_the_first_trial_of_another_study():
 def test_a_card_is_cleared_once_its_trials_are_known_to_save():
     packer, at = running("a", saves=False)
     assert packer.next([wish("new")], at) is None
-    packer.reported("a/0", at, peak_bytes=GIB, saves=True)
+    packer.saves("a/0")
     found = packer.next([wish("new")], at)
     assert isinstance(found, list)
     assert [pause.key for pause in found] == ["a/0"]

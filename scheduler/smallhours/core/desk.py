@@ -29,6 +29,7 @@ from smallhours.core.shares import Shares
 from smallhours.core.spec import stored
 from smallhours.core.state import State
 from smallhours.core.trial import Role
+from smallhours.packing.cards import Pause
 
 
 class Desk:
@@ -123,6 +124,12 @@ class Desk:
         if trial.live.intent is None:
             reason = {"by": by, "why": why, "checkpoint": None, "steps_repeated": 0}
             self.intend(trial, Paused(**reason), at, how="checkpoint", why=f"paused: {why}")  # type: ignore[arg-type]
+
+    def take_off(self, named: Pause, at: float) -> None:
+        """Take a trial off that the packer named; whoever is leaving anyway leaves as it is."""
+        trial = self.night.placement.trial(named.key)
+        if trial is not None:
+            self.pause(trial, "packer", named.why, at)
 
     def end(
         self,

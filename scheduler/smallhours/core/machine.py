@@ -264,9 +264,8 @@ class Machine:
         undo = self.night.placement.reported(key, at, self.night.footprints.get(key))
         if live.intent is None:
             self._judge(study, trial, event)
-        undone = None if undo is None else self.night.placement.trial(undo.key)
-        if undo is not None and undone is not None:  # often another than the one that reports
-            self._desk.pause(undone, "packer", undo.why, at)
+        if undo is not None:  # often another trial than the one that reports
+            self._desk.take_off(undo, at)
 
     def _judge(self, study: Study, trial: Trial, event: e.ReportArrived) -> None:
         """End an attempt where guards, the study's rule or its time say so."""

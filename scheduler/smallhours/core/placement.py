@@ -276,8 +276,9 @@ class Placement:
         busy = sum(watched.busy) / len(watched.busy) if watched.busy else None
         peak = watched.peak_bytes = watched.peak(footprint)
         packer, name = self._packers[watched.kind], _name(key.study, key.trial)
-        saves = self._state.studies[key.study].saves
-        return packer.reported(name, at, peak_bytes=peak, busy=busy, saves=saves)
+        if self._state.studies[key.study].saves:
+            packer.saves(name)
+        return packer.reported(name, at, peak_bytes=peak, busy=busy)
 
     def ended(
         self, key: AttemptKey, at: float, footprint: Footprint | None, *, short_of: int | None

@@ -191,9 +191,7 @@ class Scheduler:
                 self._wait_for_word(item.study)
             case items.TakeOff():
                 for pause in item.trials:
-                    trial = night.placement.trial(pause.key)
-                    if trial is not None:
-                        self._desk.pause(trial, "packer", pause.why, night.at)
+                    self._desk.take_off(pause, night.at)
             case _:
                 assert_never(item)
 

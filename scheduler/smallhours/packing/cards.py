@@ -118,13 +118,6 @@ class Runner:
     #: How long its steps take it alone was measured beside others.
     paced: bool = False
     pausing: bool = False
-    #: A checkpoint of its study was saved since it was started.
-    saved: bool = False
-
-    @property
-    def saves(self) -> bool:
-        """Whether it can be paused to a checkpoint."""
-        return self.wish.saves or self.saved
 
     @property
     def takes_all(self) -> bool:
@@ -190,7 +183,7 @@ class Deck:
     @property
     def clears(self) -> bool:
         """Whether all trials on it can be taken off."""
-        return all(runner.saves for runner in self.runners.values())
+        return all(runner.wish.saves for runner in self.runners.values())
 
     @property
     def probing(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -81,21 +82,11 @@ def _for_memory(
     for deck in decks:
         if deck.card.room_bytes < bound.lower_bytes:
             continue
-        ready_at, spare = _room_at(deck, wish, bound, know, at)
-        if found is None or ready_at < found.at:
-            found = Hold(deck, ready_at, spare)
+        left_s, free = know.room_in(deck, math.inf if wish.alone else bound.upper_bytes)
+        if found is None or at + left_s < found.at:
+            spare = 0 if wish.alone else max(0, free - bound.upper_bytes)
+            found = Hold(deck, at + left_s, spare)
     return found
-
-
-def _room_at(deck: Deck, wish: Wish, bound: Bound, know: Knowledge, at: float) -> tuple[float, int]:
-    """Return when there is room for a trial on a card, and what is free beside it then."""
-    free, end = deck.free_bytes, at
-    for left_s, runner in know.ends(deck):
-        free += runner.charge_bytes or deck.card.room_bytes
-        end = at + left_s
-        if not wish.alone and free >= bound.upper_bytes:
-            return end, free - bound.upper_bytes
-    return end, 0
 
 
 def _until_it_pays(decks: Sequence[Deck], wish: Wish, know: Knowledge, at: float) -> Hold | None:

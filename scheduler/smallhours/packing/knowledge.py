@@ -69,6 +69,16 @@ class Knowledge:
             known = self._bounds[wish.key] = len(footprint.measured), bound
         return known[1]
 
+    def expected_bytes(self, wish: Wish) -> int:
+        """Return the memory that is expected of a trial; 0: nothing of its study was measured."""
+        bound = self.bound(wish)
+        return 0 if bound is None else bound.expected_bytes
+
+    def part(self, wish: Wish, room_bytes: int) -> float:
+        """Return the share of a card that a trial takes: of compute or memory, which is more."""
+        memory = self.expected_bytes(wish) / room_bytes if room_bytes else 0.0
+        return min(1.0, max(self.demand(wish).compute, memory))
+
     def demand(self, wish: Wish) -> Demand:
         """Return what a trial asks of a card's compute, as far as is known."""
         return self.loads.demand(wish.study)
@@ -106,11 +116,21 @@ class Knowledge:
         slow = self.slowdowns([runner.wish for runner in runners])
         left = []
         for runner, factor in zip(runners, slow, strict=True):
-            if runner.alone is None:
-                left.append(self.expected_s(runner.wish) or math.inf)
-            else:
-                left.append(runner.steps_left * runner.alone.step_s * factor / deck.card.speed)
+            alone_s = self.left_s(runner)
+            left.append(math.inf if alone_s is None else alone_s * factor / deck.card.speed)
         return sorted(zip(left, runners, strict=True), key=lambda pair: pair[0])
+
+    def room_in(self, deck: Deck, wanted_bytes: float) -> tuple[float, int]:
+        """Return the seconds until so much is free on a card, and what is free then.
+
+        More than the card has is never free: that is when the last trial has left.
+        """
+        left, free = 0.0, deck.free_bytes
+        for left_s, runner in self.ends(deck):
+            if free >= wanted_bytes:
+                break
+            left, free = left_s, free + (runner.charge_bytes or deck.card.room_bytes)
+        return left, free
 
     def beside_s(self, deck: Deck, wish: Wish) -> float:
         """Return the seconds that a trial would take on a card as it is (inf: not known)."""

@@ -131,14 +131,15 @@ class Packer:
         timing.take_in_rest(self.know, deck, at)
         deck.guard.came(key, at)
 
+    def saves(self, key: str) -> None:
+        """Take note that a trial can be paused to a checkpoint: its study was seen to save."""
+        runner = self._where[key].runners[key]
+        if not runner.wish.saves:
+            runner.wish = replace(runner.wish, saves=True)
+            self.changes += 1
+
     def reported(
-        self,
-        key: str,
-        at: float,
-        *,
-        peak_bytes: int | None = None,
-        busy: float | None = None,
-        saves: bool = False,
+        self, key: str, at: float, *, peak_bytes: int | None = None, busy: float | None = None
     ) -> Pause | None:
         """Take note of a report; answer with what must be undone now.
 
@@ -147,7 +148,6 @@ class Packer:
             at: When.
             peak_bytes: The trial's peak so far; None: not measured.
             busy: Share of the time that the card is busy with it, where it is alone; None: unknown.
-            saves: It is known by now that it can be paused to a checkpoint.
         """
         self._settle(at)
         deck = self._where[key]
@@ -158,9 +158,6 @@ class Packer:
             runner.peak_bytes = max(peak_bytes, runner.peak_bytes or 0)
         if busy is not None:
             runner.busy = busy
-        if saves and not runner.saves:
-            runner.saved = True
-            self.changes += 1
         deck.guard.reported(key, at)
         if runner.settled and runner.reports == SETTLED_REPORTS:
             self.know.measured(runner)
@@ -325,7 +322,7 @@ class Packer:
         there = [r for r in deck.runners.values() if r is not newcomer]
         own = self.know.demand(newcomer.wish).compute
         deck.cap = max(total_compute(self.know.demand(runner.wish) for runner in there), own)
-        if not newcomer.saves:
+        if not newcomer.wish.saves:
             deck.shut = True
             return None
         if newcomer.pausing or newcomer.steps_left < 2:

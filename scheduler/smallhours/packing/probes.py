@@ -119,7 +119,7 @@ def _is_watched(decks: Iterable[Deck], wish: Wish) -> bool:
 
 def _clears_in(deck: Deck, know: Knowledge) -> float:
     """Return the seconds until all trials on a card can be taken off: the others have ended."""
-    return max((left_s for left_s, runner in know.ends(deck) if not runner.saves), default=0.0)
+    return max((left_s for left_s, runner in know.ends(deck) if not runner.wish.saves), default=0.0)
 
 
 def _clear(deck: Deck) -> list[Pause] | None:

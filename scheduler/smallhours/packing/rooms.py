@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from smallhours.packing.cards import Deck, Obstacle, Wish
@@ -28,8 +27,7 @@ def claim(decks: Sequence[Deck], wishes: Sequence[Wish], know: Knowledge) -> Non
             continue
         only = bound.upper_bytes > elsewhere
         room = large.card.room_bytes if only else elsewhere
-        part = max(know.demand(wish).compute, min(1.0, bound.expected_bytes / max(1, room)))
-        work = (know.expected_s(wish) or 0.0) * part
+        work = (know.expected_s(wish) or 0.0) * know.part(wish, room)
         if only:
             captive += work
             claimed = max(claimed, bound.upper_bytes)
@@ -52,19 +50,8 @@ def leaves_claim(decks: Sequence[Deck], deck: Deck, wish: Wish, know: Knowledge)
     taken = sum(charge for charge in charges if charge <= elsewhere)
     if taken + bound.upper_bytes <= deck.card.room_bytes - deck.claimed_bytes:
         return True
-    return know.beside_s(deck, wish) <= _ready_in(deck, know)
-
-
-def _ready_in(deck: Deck, know: Knowledge) -> float:
-    """Return the seconds until what is kept on a card is free."""
-    free = deck.free_bytes
-    if free >= deck.claimed_bytes:
-        return 0.0
-    for left_s, runner in know.ends(deck):
-        free += runner.charge_bytes or deck.card.room_bytes
-        if free >= deck.claimed_bytes:
-            return left_s
-    return math.inf
+    ready_in, _ = know.room_in(deck, deck.claimed_bytes)
+    return know.beside_s(deck, wish) <= ready_in
 
 
 def fits_empty(decks: Sequence[Deck], deck: Deck, bound: Bound) -> bool:

@@ -34,7 +34,7 @@ def surplus(deck: Deck, know: Knowledge) -> Runner | None:
     seen: set[Hashable] = set()
     for runner in reversed(there):
         kind = know.kind(runner.wish)
-        if kind in seen or not runner.saves or runner.steps_left < 2:
+        if kind in seen or not runner.wish.saves or runner.steps_left < 2:
             continue
         seen.add(kind)
         without = know.progress([wish for wish in wishes if wish is not runner.wish], HOPED)

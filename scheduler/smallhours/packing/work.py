@@ -45,35 +45,24 @@ def of(decks: Sequence[Deck], wishes: Sequence[Wish], know: Knowledge) -> Work:
     service: dict[str, float] = {}
     committed: dict[str, float] = {}
     compute_s = byte_s = 0.0
-    waiting = {wish.study: wish.to_come for wish in wishes}
+    to_come = {wish.study: wish.to_come for wish in wishes}
     for wish in wishes:
         length = know.expected_s(wish)
         if length is None:
             continue
-        lengths[wish.key], service[wish.key] = length, length * _part(wish, largest, know)
-        times = 1 + waiting.pop(wish.study, 0)  # those to come are like the first
+        lengths[wish.key], service[wish.key] = length, length * know.part(wish, largest)
+        times = 1 + to_come.pop(wish.study, 0)  # those to come are like the first
         compute_s += times * length * know.demand(wish).compute
-        byte_s += times * length * _expected_bytes(wish, know)
+        byte_s += times * length * know.expected_bytes(wish)
     for deck in decks:
         for runner in deck.runners.values():
             wish, left_s = runner.wish, know.left_s(runner) or 0.0
-            taken = left_s * _part(wish, largest, know)
+            taken = left_s * know.part(wish, largest)
             committed[wish.study] = committed.get(wish.study, 0.0) + taken
             compute_s += left_s * know.demand(wish).compute
-            byte_s += left_s * _expected_bytes(wish, know)
+            byte_s += left_s * know.expected_bytes(wish)
     horizon_s = 0.0
     room = sum(deck.card.room_bytes for deck in open_)
     if room:
         horizon_s = max(compute_s / sum(deck.card.speed for deck in open_), byte_s / room)
     return Work(lengths, service, committed, horizon_s)
-
-
-def _part(wish: Wish, room_bytes: int, know: Knowledge) -> float:
-    """Return the share of a card that a trial takes: of compute or memory, which is more."""
-    memory = _expected_bytes(wish, know) / room_bytes if room_bytes else 0.0
-    return min(1.0, max(know.demand(wish).compute, memory))
-
-
-def _expected_bytes(wish: Wish, know: Knowledge) -> int:
-    bound = know.bound(wish)
-    return 0 if bound is None else bound.expected_bytes

@@ -142,13 +142,7 @@ class AllKnown(Packer):
         )
 
     def reported(
-        self,
-        key: str,
-        at: float,
-        *,
-        peak_bytes: int | None = None,
-        busy: float | None = None,
-        saves: bool = False,
+        self, key: str, at: float, *, peak_bytes: int | None = None, busy: float | None = None
     ) -> Pause | None:
         """Count the step."""
         self._where[key].runners[key].steps_left -= 1
