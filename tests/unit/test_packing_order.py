@@ -79,14 +79,23 @@ def test_what_running_trials_will_still_take_counts_as_served():
 
 
 def test_what_is_on_the_critical_path_goes_first_whosever_turn_it_is():
-    turns, lengths = Turns(), {"short": 10.0, "long": 100.0}
+    turns, lengths = Turns(), {"short": 40.0, "long": 100.0}
     wishes = [wish("short"), wish("long")]
     first(turns, wishes, lengths)
-    turns.serve("long", 500.0)
+    turns.serve("long", 70.0)
     assert ordered(turns, wishes, lengths, horizon_s=500.0)[0].study == "short"
     assert ordered(turns, wishes, lengths, horizon_s=150.0)[0].study == "long"
     urgent = [wish("short", turn=-1), wish("long")]
     assert ordered(turns, urgent, lengths, horizon_s=150.0)[0].study == "short"
+
+
+def test_what_is_ahead_goes_before_one_that_is_owed_only_if_it_takes_all_the_time_there_is():
+    turns, lengths = Turns(), {"short": 40.0, "long": 100.0}
+    wishes = [wish("short"), wish("long")]
+    first(turns, wishes, lengths)
+    turns.serve("long", 500.0)
+    assert ordered(turns, wishes, lengths, horizon_s=150.0)[0].study == "short"
+    assert ordered(turns, wishes, lengths, horizon_s=100.0)[0].study == "long"
 
 
 def test_the_horizon_is_the_compute_or_the_memory_that_is_left_and_counts_what_is_to_come():
@@ -182,14 +191,17 @@ def test_one_far_behind_is_owed_a_turn():
     turns.serve("b", 20.0)
     first(turns, wishes)
     assert turns.owed == {"a"}
+    assert turns.ahead == ["b"]
+    first(turns, wishes[1:], running=["a"])
+    assert turns.owed == {"a"}, "nothing of it waits any more"
 
 
 CARD = Card("gpu0", 24 * GIB)
 
 
-def night(loads: dict[str, float]) -> Packer:
+def night(loads: dict[str, float], card: Card = CARD) -> Packer:
     """Return a packer that knows how busy a card is with each study's trials, 100 s each."""
-    packer = Packer([CARD], sharing="time_slicing")
+    packer = Packer([card], sharing="time_slicing")
     for study, busy in loads.items():
         packer.know.loads.probed(study, busy)
         packer.know.measure(study, {}, GIB)
@@ -226,3 +238,36 @@ def test_a_study_that_never_pays_beside_others_is_made_room_for():
     served = packer.turns.served
     assert served["heavy"] > 0.5 * served["light"]
     assert "light" in began[heavy[0] : heavy[-1]]
+
+
+def crowded(steps: int) -> tuple[Packer, Wish]:
+    """Fill a card's memory with trials of a study; return it when another's is owed a turn."""
+    packer = night({"busy": 0.3, "late": 0.3}, Card("gpu0", 5 * GIB))
+    busy = {w.key: replace(w, steps_left=steps) for w in (wish("busy", n) for n in range(9))}
+    step(packer, busy, 0.0)
+    late = wish("late")
+    for at in range(1, 100):
+        assert packer.next([late, *busy.values()], float(at)) is None
+    assert packer.turns.owed == {"late"}
+    return packer, late
+
+
+def test_trials_of_a_study_that_is_ahead_give_way_to_one_that_is_owed_a_turn():
+    packer, late = crowded(steps=100)
+    there = [*packer.deck("gpu0").runners]
+    assert len(there) == 3
+    assert packer.next([late], 119.0) is None, "they have not been there for long"
+    choice = packer.next([late], 120.0)
+    assert isinstance(choice, list)
+    assert [pause.why for pause in choice] == ["late is owed a turn"], "no more than need be"
+    small = replace(wish("busy", 9), steps_left=1)
+    assert packer.next([late, small], 125.0) is None, "room is kept, and nobody else gives way"
+    packer.ended(choice[0].key, 130.0, peak_bytes=None, well=True)
+    found = packer.next([late, small], 130.0)
+    assert isinstance(found, Start)
+    assert found.key == late.key
+
+
+def test_nobody_gives_way_where_there_is_room_soon():
+    packer, late = crowded(steps=3)
+    assert all(packer.next([late], float(at)) is None for at in range(120, 150))

@@ -120,6 +120,11 @@ class Runner:
     pausing: bool = False
 
     @property
+    def can_pause(self) -> bool:
+        """Whether it can be taken off the card at its next report, with steps left to do."""
+        return self.wish.saves and self.steps_left >= 2 and not self.pausing
+
+    @property
     def takes_all(self) -> bool:
         """Whether all that is free is kept for it: nothing is known of it, or it must be alone."""
         return self.bound is None or self.wish.alone

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from smallhours.packing.cards import Deck, Wish, total_compute
+from smallhours.packing.cards import Deck, Pause, Runner, Wish, total_compute
 from smallhours.packing.footprint import Bound
 from smallhours.packing.knowledge import Knowledge
 from smallhours.packing.load import HOPED, LEAST_GAIN
@@ -15,6 +15,9 @@ from smallhours.packing.order import Turns
 
 #: One that lacks memory waits this long before room is kept for it.
 PATIENCE_S: Final = 60.0
+#: A trial stays at least this long before it gives way to one that is owed a turn: a start costs
+#: seconds.
+_STAY_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class Hold:
     at: float
     #: What is free then beside it.
     spare_bytes: int
+    #: Trials that are taken off for it now: else it would wait for long.
+    pauses: tuple[Pause, ...] = ()
 
     def lets(self, deck: Deck, wish: Wish, bound: Bound, know: Knowledge, at: float) -> bool:
         """Whether another trial may be started on a card before that one is."""
@@ -52,7 +57,8 @@ class Holds:
 
         One that lacks memory is given room after a while. One that would not pay beside what is
         there is given room where its study is owed a turn: others that pay would take each place
-        that gets free, for as long as there are any.
+        that gets free, for as long as there are any. Where it would take long until there is room
+        for one that is owed a turn, trials of studies that are ahead give way.
 
         Args:
             decks: The cards.
@@ -65,13 +71,18 @@ class Holds:
         if bound is None:
             return None
         open_ = [deck for deck in decks if not deck.card.closed]
+        found = None
+        owed = wish.study in turns.owed
         if wish.alone or all(deck.free_bytes < bound.upper_bytes for deck in open_):
             since = self._since.setdefault(wish.key, at)
-            return _for_memory(open_, wish, bound, know, at) if at - since >= PATIENCE_S else None
-        if wish.study not in turns.owed:
-            return None
-        fitting = [deck for deck in open_ if deck.free_bytes >= bound.upper_bytes]
-        return _until_it_pays(fitting, wish, know, at)
+            if at - since >= PATIENCE_S:
+                found = _for_memory(open_, wish, bound, know, at)
+        elif owed:
+            fitting = [deck for deck in open_ if deck.free_bytes >= bound.upper_bytes]
+            found = _until_it_pays(fitting, wish, know, at)
+        if found is None or not owed or wish.alone or found.at - at < PATIENCE_S:
+            return found
+        return _give_way(open_, wish, know, turns, at) or found
 
 
 def _for_memory(
@@ -103,7 +114,51 @@ def _until_it_pays(decks: Sequence[Deck], wish: Wish, know: Knowledge, at: float
                 if found is None or left_s < found[0]:
                     found = left_s, deck
                 break
-    return None if found is None else Hold(found[1], at, 0)
+    return None if found is None else Hold(found[1], at + found[0], 0)
+
+
+def _give_way(
+    decks: Sequence[Deck], wish: Wish, know: Knowledge, turns: Turns, at: float
+) -> Hold | None:
+    """Return the card on which the fewest trials of studies that are ahead give way; None: none."""
+    found: tuple[Deck, list[Runner]] | None = None
+    for deck in decks:
+        if deck.shut or deck.kept_for is not None:
+            continue
+        ahead = [r for r in deck.runners.values() if r.wish.study in turns.ahead and _may_go(r, at)]
+        # Last those of the study that is foremost, and of these the one that has most to do.
+        ahead.sort(key=lambda r: (-turns.ahead.index(r.wish.study), know.left_s(r) or 0.0))
+        staying = [runner for runner in deck.runners.values() if not runner.pausing]
+        going: list[Runner] = []
+        while ahead and not _has_room(deck, staying, wish, know):
+            going.append(ahead.pop())
+            staying.remove(going[-1])
+        if not _has_room(deck, staying, wish, know):
+            continue
+        if found is None or len(going) < len(found[1]):
+            found = deck, going
+    if found is None:
+        return None
+    deck, going = found
+    for runner in going:
+        runner.pausing = True
+    why = f"{wish.study} is owed a turn"
+    return Hold(deck, at, 0, tuple(Pause(runner.wish.key, why) for runner in going))
+
+
+def _may_go(runner: Runner, at: float) -> bool:
+    if runner.probe or runner.launched_at is None:
+        return False
+    return runner.can_pause and at - runner.launched_at >= _STAY_S
+
+
+def _has_room(deck: Deck, staying: Sequence[Runner], wish: Wish, know: Knowledge) -> bool:
+    bound = know.bound(wish)
+    assert bound is not None
+    charges = [runner.charge_bytes or deck.card.room_bytes for runner in staying]
+    if sum(charges) + bound.upper_bytes > deck.card.room_bytes:
+        return False
+    return not staying or _pays(deck, [runner.wish for runner in staying], wish, know)
 
 
 def _pays(deck: Deck, there: Sequence[Wish], wish: Wish, know: Knowledge) -> bool:

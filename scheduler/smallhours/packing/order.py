@@ -17,6 +17,10 @@ SLACK_TRIALS: Final = 0.5
 _ROUND_S: Final = 4.0
 #: Studies that can take turns without one's warm process being given up for another's.
 WARM: Final = 3
+#: A trial that takes this share of all the time that is left, at least, is on its critical path.
+_CRITICAL: Final = 0.5
+#: The same while others are owed a turn, for one whose study is ahead.
+_YIELDING: Final = 1.0
 #: A study is owed a turn before all others once it is this many of its own trials behind the mean.
 _OWED_TRIALS: Final = 1.0
 
@@ -36,6 +40,8 @@ class Turns:
         self.served: dict[str, float] = {}
         #: Those so far behind, when last asked, that others must make room for them.
         self.owed: set[str] = set()
+        #: Those that were served more than the mean of their turn by then, the foremost first.
+        self.ahead: list[str] = []
 
     def serve(self, study: str, card_s: float) -> None:
         """Count what a study was served."""
@@ -65,15 +71,23 @@ class Turns:
             service = work.service.get(wish.key, 0.0)
             most[wish.study] = max(most.get(wish.study, 0.0), service)
         late = self._late(most, work.committed)
-        self.owed = {study for study, service in most.items() if self._is_owed(study, service)}
+        self._stand(most)
 
         def key(wish: Wish) -> tuple[int, bool, float, bool, float]:
-            first = work.is_critical(wish)
+            first = self._goes_first(wish, work)
             behind = 0.0 if first else late[wish.study]
             length = work.lengths.get(wish.key, 0.0)
             return wish.turn, known(wish.study), behind, not (first or wish.begun), -length
 
         return sorted(wishes, key=key)
+
+    def _goes_first(self, wish: Wish, work: Work) -> bool:
+        """Whether a trial is on the critical path, so that it is started whosever turn it is.
+
+        While others are owed a turn, one of a study that is ahead must take all the time there is.
+        """
+        yields = self.owed and wish.study in self.ahead
+        return work.is_critical(wish, _YIELDING if yields else _CRITICAL)
 
     def _join(self, wishes: Sequence[Wish], running: Collection[str]) -> None:
         """Let those that are new in a turn begin where its hindmost is."""
@@ -114,12 +128,22 @@ class Turns:
             late[study] = max(0.0, ahead - self._slack_trials * service / self._weights[study])
         return late
 
-    def _is_owed(self, study: str, most_s: float) -> bool:
-        turn = self._taking[study]
-        alike = [self.served[other] for other, own in self._taking.items() if own == turn]
-        behind = sum(alike) / len(alike) - self.served[study]
-        least = max(_OWED_TRIALS * most_s, _round_s(len(alike)))
-        return behind > least / self._weights[study]
+    def _stand(self, most: Mapping[str, float]) -> None:
+        """Say who is owed a turn, and who is ahead.
+
+        Args:
+            most: Card time that the largest waiting trial of each study takes.
+        """
+        self.owed, ahead = set(), []
+        for study, turn in self._taking.items():
+            alike = [self.served[other] for other, own in self._taking.items() if own == turn]
+            behind = sum(alike) / len(alike) - self.served[study]
+            least = max(_OWED_TRIALS * most.get(study, 0.0), _round_s(len(alike)))
+            if behind > least / self._weights[study]:
+                self.owed.add(study)
+            elif behind < 0.0:
+                ahead.append((behind, study))
+        self.ahead = [study for _, study in sorted(ahead)]
 
 
 def _round_s(studies: int) -> float:

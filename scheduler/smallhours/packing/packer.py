@@ -113,8 +113,9 @@ class Packer:
         self._settle(at)
         self.changes += 1
         deck = self._decks[start.card]
-        bound, kept = start.bound, start.kept_bytes
-        runner = Runner(wish, bound, start.probe, kept, steps_left=wish.steps_left)
+        runner = Runner(
+            wish, start.bound, start.probe, start.kept_bytes, steps_left=wish.steps_left
+        )
         deck.runners[start.key] = runner
         for other in self._decks.values():
             if other.kept_for == start.key:
@@ -267,7 +268,11 @@ class Packer:
                 deck = self._best(decks, wish)
                 return Start(wish.key, deck.card.name, self.know.bound(wish), probe=False)
             self._refuse(wish, hold)
-            hold = hold or self._holds.hold(self.decks, wish, self.know, self.turns, at)
+            if hold is None or wish.study in self.turns.owed:
+                own = self._holds.hold(self.decks, wish, self.know, self.turns, at)
+                if own is not None and own.pauses:
+                    return [*own.pauses]
+                hold = hold or own
         return None
 
     # --- inside -----------------------------------------------------------------------------
@@ -325,7 +330,7 @@ class Packer:
         if not newcomer.wish.saves:
             deck.shut = True
             return None
-        if newcomer.pausing or newcomer.steps_left < 2:
+        if not newcomer.can_pause:
             return None
         newcomer.pausing = True
         fell = f"progress on the card fell from {verdict.before:.2f} to {verdict.after:.2f} with it"
@@ -333,7 +338,7 @@ class Packer:
 
     def _surplus(self, deck: Deck) -> Pause | None:
         """Undo what is known by now to cost more progress than it brings."""
-        found = None if self._sure(deck) else surplus(deck, self.know)
+        found = None if self._sure(deck) else surplus(deck, self.know, self.turns.owed)
         if found is None:
             return None
         found.pausing = True

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from smallhours.packing.cards import Deck, Wish
 from smallhours.packing.knowledge import Knowledge
-
-#: A trial that takes this share of all the time that is left, at least, is on its critical path.
-_CRITICAL: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +22,9 @@ class Work:
     #: Seconds that all of it takes at least: of compute or of memory, of which there is more.
     horizon_s: float = 0.0
 
-    def is_critical(self, wish: Wish) -> bool:
-        """Whether everything may end later if a trial waits."""
-        return self.lengths.get(wish.key, 0.0) >= _CRITICAL * self.horizon_s > 0.0
+    def is_critical(self, wish: Wish, share: float) -> bool:
+        """Whether a trial takes so much of the time that is left: all may end later if it waits."""
+        return self.lengths.get(wish.key, 0.0) >= share * self.horizon_s > 0.0
 
 
 def of(decks: Sequence[Deck], wishes: Sequence[Wish], know: Knowledge) -> Work:
