@@ -172,7 +172,7 @@ class SearchThread:
         try:
             job()
         except Exception as error:  # noqa: BLE001 - reported with the study's next ask
-            self._broken[study] = _words(error)
+            self._broken.setdefault(study, _words(error))  # what comes later follows from it
 
     def _open(
         self, study: int, spec: StudySpec, history: list[PastTrial], define: Define | None

@@ -87,21 +87,21 @@ def crowded(log_weight: float, *, saves: bool = True, came: float = 5.0) -> tupl
 
 def test_the_newest_goes_where_the_card_does_better_without_it():
     deck, know = crowded(math.log(1.6))
-    found = surplus(deck, know, owed=())
+    found = surplus(deck, know, behind=())
     assert found is not None
     assert found.wish.key == "2"
 
 
 def test_none_goes_where_there_is_room_for_all():
-    assert surplus(*crowded(math.log(0.3)), owed=()) is None
+    assert surplus(*crowded(math.log(0.3)), behind=()) is None
 
 
-def test_none_goes_whose_study_is_owed_a_turn():
-    assert surplus(*crowded(math.log(1.6)), owed={"s"}) is None
+def test_none_goes_whose_study_is_behind():
+    assert surplus(*crowded(math.log(1.6)), behind={"s"}) is None
 
 
 def test_none_goes_that_can_not_be_paused():
-    assert surplus(*crowded(math.log(1.6), saves=False), owed=()) is None
+    assert surplus(*crowded(math.log(1.6), saves=False), behind=()) is None
 
 
 def test_those_count_as_proved_that_were_all_timed_since_the_last_of_them_came():

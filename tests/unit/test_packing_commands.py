@@ -183,6 +183,23 @@ def test_the_harm_that_had_a_trial_paused_is_told(tmp_path: Path) -> None:
     assert any("gets on better without it" in a.reason.why for a in paused if a.reason)
 
 
+def test_who_gave_way_to_a_study_that_was_owed_a_turn_is_told(tmp_path: Path) -> None:
+    night = GpuNight(model=lambda order: script(order, step_s=60.0))
+    night.run(spec(trials=40), until=900)
+    home = night.run(spec("late", trials=6)).record(tmp_path)
+    with Snapshot(home) as snapshot:
+        trials = [snapshot.trial(1, row.number) for row in snapshot.rows(1)]
+        late = [snapshot.trial(2, row.number) for row in snapshot.rows(2)]
+    gave_way = [
+        trial for trial in trials for a in trial.attempts
+        if isinstance(a.reason, r.Paused) and "is owed a turn" in a.reason.why
+    ]  # fmt: skip
+    assert gave_way
+    assert all(isinstance(trial.attempts[-1].reason, r.Completed) for trial in trials + late)
+    told = said(read.why, home, target=f"nets/{gave_way[0].number}")
+    assert "another study, which was served less, is owed a turn" in " ".join(told.split())
+
+
 # --- what goes on --------------------------------------------------------------------------
 
 

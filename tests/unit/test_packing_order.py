@@ -62,7 +62,7 @@ def test_weights_decide_what_studies_are_served():
 
 
 def test_among_those_in_turn_the_longest_trial_goes_first():
-    turns, lengths = Turns(), {"short": 10.0, "long": 100.0}
+    turns, lengths = Turns(), {"short": 40.0, "long": 100.0}
     assert first(turns, [wish("short"), wish("long")], lengths) == "long"
     turns.serve("long", 49.0)
     assert first(turns, [wish("short"), wish("long")], lengths) == "long"
@@ -259,7 +259,8 @@ def test_trials_of_a_study_that_is_ahead_give_way_to_one_that_is_owed_a_turn():
     assert packer.next([late], 119.0) is None, "they have not been there for long"
     choice = packer.next([late], 120.0)
     assert isinstance(choice, list)
-    assert [pause.why for pause in choice] == ["late is owed a turn"], "no more than need be"
+    assert len(choice) == 1, "no more than need be"
+    assert "is owed a turn" in choice[0].why
     small = replace(wish("busy", 9), steps_left=1)
     assert packer.next([late, small], 125.0) is None, "room is kept, and nobody else gives way"
     packer.ended(choice[0].key, 130.0, peak_bytes=None, well=True)

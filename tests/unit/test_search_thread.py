@@ -152,6 +152,21 @@ def test_a_closed_study_and_one_with_a_wrong_sampler_fail_with_words(posted: Pos
     assert failed.message == "the study's search is not open"
 
 
+def test_a_search_that_can_not_be_opened_says_why_whatever_it_is_told_afterwards(
+    posted: Posted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'optuna'")
+
+    monkeypatch.setattr("smallhours.search_thread.Search", missing)
+    posted.thread.open(1, SPEC)
+    posted.thread.add(1, PastTrial(trial=0, params={"x": 0.5}))
+    posted.thread.ask(1, 1)
+    failed = posted.next()
+    assert isinstance(failed, SuggestFailed)
+    assert failed.message == "ModuleNotFoundError: No module named 'optuna'"
+
+
 def test_shutdown_drops_what_waits_and_ends_the_thread() -> None:
     others = set(threading.enumerate())
     posted, entered, leave = Posted(), threading.Event(), threading.Event()

@@ -142,7 +142,7 @@ def _give_way(
     deck, going = found
     for runner in going:
         runner.pausing = True
-    why = f"{wish.study} is owed a turn"
+    why = "another study, which was served less, is owed a turn"
     return Hold(deck, at, 0, tuple(Pause(runner.wish.key, why) for runner in going))
 
 

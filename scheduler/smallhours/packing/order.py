@@ -21,8 +21,8 @@ WARM: Final = 3
 _CRITICAL: Final = 0.5
 #: The same while others are owed a turn, for one whose study is ahead.
 _YIELDING: Final = 1.0
-#: A study is owed a turn before all others once it is this many of its own trials behind the mean.
-_OWED_TRIALS: Final = 1.0
+#: A study is behind once it is this many of its own trials behind the mean.
+_BEHIND_TRIALS: Final = 1.0
 
 
 class Turns:
@@ -38,7 +38,9 @@ class Turns:
         self._taking: dict[str, int] = {}
         #: Card time by study, over its weight.
         self.served: dict[str, float] = {}
-        #: Those so far behind, when last asked, that others must make room for them.
+        #: Those that were, when last asked, more than one of their own trials behind the mean.
+        self.behind: set[str] = set()
+        #: Those of them whose running trials will not make up for it: others make room for them.
         self.owed: set[str] = set()
         #: Those that were served more than the mean of their turn by then, the foremost first.
         self.ahead: list[str] = []
@@ -57,7 +59,8 @@ class Turns:
     ) -> list[Wish]:
         """Return the wishes in the order in which they are to be tried.
 
-        What is on the critical path goes first, whosever turn it is: it would end last.
+        What is on the critical path goes first, whosever turn it is: it would end last. Of the
+        others, those that are ahead go last while anybody is owed a turn.
 
         Args:
             wishes: What could be started.
@@ -71,23 +74,28 @@ class Turns:
             service = work.service.get(wish.key, 0.0)
             most[wish.study] = max(most.get(wish.study, 0.0), service)
         late = self._late(most, work.committed)
-        self._stand(most)
+        self._stand(most, work.committed)
 
-        def key(wish: Wish) -> tuple[int, bool, float, bool, float]:
+        def key(wish: Wish) -> tuple[int, bool, bool, float, bool, float]:
             first = self._goes_first(wish, work)
-            behind = 0.0 if first else late[wish.study]
+            yields = self._yields(wish.study) and not first
+            ahead_s = 0.0 if first else late[wish.study]
             length = work.lengths.get(wish.key, 0.0)
-            return wish.turn, known(wish.study), behind, not (first or wish.begun), -length
+            return wish.turn, known(wish.study), yields, ahead_s, not (first or wish.begun), -length
 
         return sorted(wishes, key=key)
+
+    def _yields(self, study: str) -> bool:
+        """Whether a study that is ahead waits for one that is owed a turn."""
+        return bool(self.owed) and study in self.ahead
 
     def _goes_first(self, wish: Wish, work: Work) -> bool:
         """Whether a trial is on the critical path, so that it is started whosever turn it is.
 
         While others are owed a turn, one of a study that is ahead must take all the time there is.
         """
-        yields = self.owed and wish.study in self.ahead
-        return work.is_critical(wish, _YIELDING if yields else _CRITICAL)
+        share = _YIELDING if self._yields(wish.study) else _CRITICAL
+        return work.is_critical(wish, share)
 
     def _join(self, wishes: Sequence[Wish], running: Collection[str]) -> None:
         """Let those that are new in a turn begin where its hindmost is."""
@@ -128,21 +136,23 @@ class Turns:
             late[study] = max(0.0, ahead - self._slack_trials * service / self._weights[study])
         return late
 
-    def _stand(self, most: Mapping[str, float]) -> None:
-        """Say who is owed a turn, and who is ahead.
+    def _stand(self, most: Mapping[str, float], committed: Mapping[str, float]) -> None:
+        """Say who is behind, who is owed a turn, and who is ahead.
 
         Args:
             most: Card time that the largest waiting trial of each study takes.
+            committed: Card time that their running trials will still take.
         """
-        self.owed, ahead = set(), []
+        self.behind, self.owed, ahead = set(), set(), []
         for study, turn in self._taking.items():
             alike = [self.served[other] for other, own in self._taking.items() if own == turn]
-            behind = sum(alike) / len(alike) - self.served[study]
-            least = max(_OWED_TRIALS * most.get(study, 0.0), _round_s(len(alike)))
-            if behind > least / self._weights[study]:
-                self.owed.add(study)
-            elif behind < 0.0:
-                ahead.append((behind, study))
+            lacks_s = (sum(alike) / len(alike) - self.served[study]) * self._weights[study]
+            if lacks_s > max(_BEHIND_TRIALS * most.get(study, 0.0), _round_s(len(alike))):
+                self.behind.add(study)
+                if lacks_s > committed.get(study, 0.0):
+                    self.owed.add(study)
+            elif lacks_s < 0.0:
+                ahead.append((lacks_s / self._weights[study], study))
         self.ahead = [study for _, study in sorted(ahead)]
 
 

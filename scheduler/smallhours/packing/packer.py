@@ -338,7 +338,7 @@ class Packer:
 
     def _surplus(self, deck: Deck) -> Pause | None:
         """Undo what is known by now to cost more progress than it brings."""
-        found = None if self._sure(deck) else surplus(deck, self.know, self.turns.owed)
+        found = None if self._sure(deck) else surplus(deck, self.know, self.turns.behind)
         if found is None:
             return None
         found.pausing = True

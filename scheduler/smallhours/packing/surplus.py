@@ -19,14 +19,14 @@ _GROWS: Final = 2
 _MODEST: Final = 0.5
 
 
-def surplus(deck: Deck, know: Knowledge, owed: Collection[str]) -> Runner | None:
+def surplus(deck: Deck, know: Knowledge, behind: Collection[str]) -> Runner | None:
     """Return the trial without which a card gets on best; None: with all of them.
 
     Args:
         deck: The card.
         know: What is known of studies. The trials get the benefit of the doubt, as newcomers do.
-        owed: Studies that are owed a turn: theirs stay, or the one that asks for most would be
-            started and undone for as long as there are others.
+        behind: Studies that were served less than others: theirs stay, or the one that asks for
+            most would be started and undone for as long as there are others.
     """
     there = [runner for runner in deck.runners.values() if runner.launched_at is not None]
     if len(there) < 2 or any(r.pausing or r.probe for r in deck.runners.values()):
@@ -36,7 +36,7 @@ def surplus(deck: Deck, know: Knowledge, owed: Collection[str]) -> Runner | None
     seen: set[Hashable] = set()
     for runner in reversed(there):
         kind = know.kind(runner.wish)
-        if kind in seen or not runner.can_pause or runner.wish.study in owed:
+        if kind in seen or not runner.can_pause or runner.wish.study in behind:
             continue
         seen.add(kind)
         without = know.progress([wish for wish in wishes if wish is not runner.wish], HOPED)
