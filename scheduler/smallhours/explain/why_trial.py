@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from smallhours import text
 from smallhours.core import regions
 from smallhours.core.failures import KINDS, Kind
-from smallhours.core.reasons import Completed, tag
+from smallhours.core.reasons import Completed, Paused, tag
 from smallhours.core.spec import Goal
 from smallhours.core.trial import Role, TrialState
 from smallhours.explain import About, in_brief, packing, sentences
@@ -257,6 +257,8 @@ def _history(trial: TrialView) -> str:
             how = "completed"
         elif attempt.reason is not None:
             how = in_brief(attempt.reason)
+            if isinstance(attempt.reason, Paused) and attempt.reason.by == "packer":
+                how += f" ({text.clean(attempt.reason.why, 120)})"
         else:
             how = "cut off" if trial.state is TrialState.QUEUED else "running"
         parts.append(f"({attempt.number}) {whence}to step {attempt.last_step}, {how}")
