@@ -9,8 +9,10 @@ from common import HERE, environment
 
 NAMES = (
     "reading", "turnaround", "reporting", "throughput", "sharing", "nights", "endurance", "year",
-    "told", "packing", "simtoreal", "cpu_slots", "stopping", "verifying", "dashboard",
+    "told", "packing", "simtoreal", "cpu_slots", "stopping", "verifying", "dashboard", "gpu",
 )  # fmt: skip
+#: Those that leave with 2 on a machine without what they measure.
+OPTIONAL = ("gpu",)
 
 
 def main() -> int:
@@ -21,7 +23,8 @@ def main() -> int:
     for name in NAMES:
         print(f"\n== {name}", flush=True)
         command = [sys.executable, str(HERE / f"{name}.py"), *sys.argv[1:]]
-        failed += subprocess.run(command, check=False).returncode != 0
+        code = subprocess.run(command, check=False).returncode
+        failed += code != 0 and not (code == 2 and name in OPTIONAL)
     return failed
 
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,15 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "kernel": platform.release(),
         "commit": commit or None,
-        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "versions": {name: _version(name) for name in packages},
     }
+
+
+def _version(package: str) -> str | None:
+    """Return which version is installed; None: it is not there, and some benchmarks need it not."""
+    with suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return None
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -63,13 +70,13 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def save(name: str, figures: Mapping[str, Any]) -> None:
-    """Keep the figures, with their environment, as benchmarks/out/NAME.json."""
-    OUT.mkdir(exist_ok=True)
-    path = OUT / f"{name}.json"
+def save(name: str, figures: Mapping[str, Any], out: Path = OUT) -> None:
+    """Keep the figures, with their environment, as benchmarks/out/NAME.json, or elsewhere."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{name}.json"
     kept = {"environment": environment(), **figures}
     path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    print(f"  kept in {path.relative_to(HERE.parent)}")
+    print(f"  kept in {path.relative_to(HERE.parent) if out == OUT else path}")
 
 
 def quantile(values: Sequence[float], q: float) -> float | None:
