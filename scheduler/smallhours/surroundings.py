@@ -79,7 +79,7 @@ class Surroundings:
     def gpus(self) -> tuple[Observed, ...]:
         """The GPUs that may be used, as they were at the latest look."""
         gpus = [one for one in self.devices.observed() if one.device.kind != CPU]
-        if not self._chosen:
+        if not self._chosen or not gpus:  # before the first look nothing is known to be missing
             return tuple(gpus)
         try:
             chosen = visible.chosen([one.device for one in gpus], self._of_gpus(self._chosen))

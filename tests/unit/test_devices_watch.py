@@ -190,6 +190,20 @@ def test_devices_are_looked_at_with_every_tick_while_something_runs(
     asyncio.run(around.close())
 
 
+def test_a_chosen_card_is_not_missing_before_the_first_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SMALLHOURS_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("SMALLHOURS_DEVICES", CARD.name)
+    watched = Watched(lambda clock: SimulatedProbe(clock, [CPU_DEVICE, CARD]))
+    around = Surroundings(ManualClock(), Path("/nowhere"), {}, Inventory([watched.watch]))
+    around.places()
+    assert not caplog.records
+    asyncio.run(around.first_look())
+    assert [one.device.name for one in around.gpus] == [CARD.name]
+    asyncio.run(around.close())
+
+
 def test_readings_are_in_the_status_file(tmp_path: Path) -> None:
     watched = Watched(lambda clock: SimulatedProbe(clock, [CPU_DEVICE, CARD]))
     watched.probe.occupy(CARD.name, 7, GIB)
