@@ -7,7 +7,16 @@ import math
 import pytest
 
 from smallhours.packing.guard import Guard, Verdict
-from smallhours.packing.load import Alone, Demand, Loads, slowdowns
+from smallhours.packing.load import (
+    FEARED,
+    HOPED,
+    SPARED,
+    Alone,
+    Demand,
+    Load,
+    Loads,
+    slowdowns,
+)
 
 
 def step(guard: Guard, paces: dict[str, float], since: float, until: float) -> None:
@@ -124,3 +133,14 @@ def test_a_trial_alone_teaches_its_own_pace_only():
     loads.learn(["a"], 0, alone, math.log(5.0), 0.02)
     assert loads.demand("a") == before
     assert alone.step_s == pytest.approx(5.0, rel=0.01)
+
+
+def test_hope_ends_where_nothing_can_be_learned_any_more():
+    learned = Loads("mps", {"a": Load(busy=0.9, log_weight=math.log(0.8), sd=0.1)})
+    guessed = Loads("mps")
+    guessed.probed("a", 0.9)
+    assert guessed.demand("a", HOPED).weight < 0.7 * guessed.demand("a").weight
+    assert learned.demand("a", HOPED) == learned.demand("a")
+    # Its trials differ all the same: those that are there are spared, and newcomers are feared.
+    assert learned.demand("a", SPARED).weight < learned.demand("a").weight
+    assert learned.demand("a", FEARED).weight > learned.demand("a").weight

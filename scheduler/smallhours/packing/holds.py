@@ -10,7 +10,7 @@ from typing import Final
 from smallhours.packing.cards import Deck, Pause, Runner, Wish, total_compute
 from smallhours.packing.footprint import Bound
 from smallhours.packing.knowledge import Knowledge
-from smallhours.packing.load import HOPED, LEAST_GAIN
+from smallhours.packing.load import HOPED, LEAST_GAIN, LIKELY
 from smallhours.packing.order import Turns
 
 #: One that lacks memory waits this long before room is kept for it.
@@ -165,5 +165,5 @@ def _pays(deck: Deck, there: Sequence[Wish], wish: Wish, know: Knowledge) -> boo
     together = total_compute(know.demand(other) for other in (*there, wish))
     if deck.cap is not None and together > deck.cap:
         return False
-    doubt = 0.0 if know.loads.sharing == "cores" else HOPED
+    doubt = LIKELY if know.loads.sharing == "cores" else HOPED
     return know.progress([*there, wish], doubt) > know.progress(there, doubt) + LEAST_GAIN

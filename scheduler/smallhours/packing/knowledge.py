@@ -13,7 +13,7 @@ from smallhours.packing.beliefs import Beliefs
 from smallhours.packing.cards import Deck, Runner, Wish
 from smallhours.packing.context import CONTEXT_BYTES
 from smallhours.packing.footprint import HOST_GRAIN_BYTES, Bound, Footprint, Measured
-from smallhours.packing.load import Demand, Load, Loads, Sharing, slowdowns
+from smallhours.packing.load import Demand, Doubt, Load, Loads, Sharing, slowdowns
 from smallhours.packing.paces import Curve, Paces
 from smallhours.packing.regression import Params
 
@@ -91,12 +91,12 @@ class Knowledge:
         """Return by what factor trials beside each other should be slower than alone."""
         return slowdowns([self.demand(wish) for wish in wishes])
 
-    def progress(self, wishes: Sequence[Wish], doubt: float) -> float:
+    def progress(self, wishes: Sequence[Wish], doubt: Doubt) -> float:
         """Return the progress of trials beside each other.
 
         Args:
             wishes: The trials.
-            doubt: What they ask for is taken for higher by so many of its errors.
+            doubt: By how much their weights count as other than is likely.
         """
         demands = [self.loads.demand(wish.study, doubt) for wish in wishes]
         return sum(1.0 / slow for slow in slowdowns(demands))

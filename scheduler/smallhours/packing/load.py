@@ -36,16 +36,31 @@ _LEAST_SD: Final[Mapping[Sharing, float]] = {
     "mps": 0.1,
     "cores": 0.02,
 }
-#: A newcomer is given the benefit of the doubt: weights count as lower by so many of their errors.
-#: What is gained if they are lower lasts; what is lost if not is noticed, and undone.
-HOPED: Final = -1.0
 #: A trial must add at least so much to the progress of a card (a trial alone makes 1).
 LEAST_GAIN: Final = 0.02
-#: It is sure to pay where it does with weights that are higher by as much.
-FEARED: Final = 1.0
 #: Steps differ from the model by this much (log), whatever is known: no model is right.
 _MODEL_SD: Final = 0.08
 _ROUNDS: Final = 6
+
+
+class Doubt(NamedTuple):
+    """By how much weights count as other than is likely."""
+
+    #: Higher by so many of their errors; below 0: lower.
+    errors: float = 0.0
+    #: Whether only the part of the errors counts that more watching would take away.
+    learnable: bool = False
+
+
+LIKELY: Final = Doubt()
+#: A newcomer is given the benefit of the doubt. What is gained if weights are lower lasts; what is
+#: lost if not is noticed, and undone. Where nothing can be learned, nothing is hoped for: what does
+#: not pay would be tried all night.
+HOPED: Final = Doubt(-1.0, learnable=True)
+#: A trial that is there is given more of it, or those on the brink would come and go.
+SPARED: Final = Doubt(-1.0)
+#: A newcomer is sure to pay where it does even so.
+FEARED: Final = Doubt(1.0)
 
 
 class Demand(NamedTuple):
@@ -114,18 +129,19 @@ class Loads:
         """Whether a trial of a study was watched."""
         return study in self._known
 
-    def demand(self, study: str, doubt: float = 0.0) -> Demand:
+    def demand(self, study: str, doubt: Doubt = LIKELY) -> Demand:
         """Return what a study's trials ask for.
 
         Args:
             study: Whose.
-            doubt: Take the weight for so many of its errors higher than is likely.
+            doubt: By how much its weight counts as other than is likely.
         """
         weight = self._weights.get(study)
-        busy = self._busy(study)
         usual = self._usual, self._usual_sd
         mean, sd = usual if weight is None else (weight.mean, weight.sd)
-        return Demand(busy, math.exp(mean + doubt * sd))
+        lasting = _LEAST_SD[self.sharing] if doubt.learnable else 0.0
+        error = math.sqrt(max(0.0, sd**2 - lasting**2))
+        return Demand(self._busy(study), math.exp(mean + doubt.errors * error))
 
     def probed(self, study: str, busy: float | None, weight: float | None = None) -> None:
         """Take in what was measured while a trial of the study was alone.
@@ -204,7 +220,7 @@ class Loads:
         self, studies: Sequence[str], demands: list[Demand], index: int, study: str, sign: int
     ) -> float:
         """Return a trial's log slowdown where a study's weight is one error from what is likely."""
-        moved = self.demand(study, sign)
+        moved = self.demand(study, Doubt(sign))
         return math.log(
             slowdowns([moved if o == study else d for o, d in zip(studies, demands, strict=True)])[
                 index

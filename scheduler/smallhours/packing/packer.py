@@ -25,7 +25,7 @@ from smallhours.packing.cards import (
 )
 from smallhours.packing.holds import Hold, Holds
 from smallhours.packing.knowledge import Knowledge, Learned
-from smallhours.packing.load import FEARED, HOPED, LEAST_GAIN, Demand, Sharing
+from smallhours.packing.load import FEARED, HOPED, LEAST_GAIN, LIKELY, Demand, Doubt, Sharing
 from smallhours.packing.order import Turns
 from smallhours.packing.probes import first, is_over
 from smallhours.packing.surplus import ready_for_more, surplus
@@ -69,7 +69,7 @@ class Packer:
         self._holds = Holds()
         self._settled_at = 0.0
         #: Progress and compute of what is on each card, while one question is answered.
-        self._sums: dict[tuple[str, Hashable, float], float] = {}
+        self._sums: dict[tuple[str, Hashable, Doubt], float] = {}
         #: Rises whenever `next` may have another answer than before, time apart.
         self.changes = 0
         #: Why each trial waits, as of the latest `next` that found nothing to do.
@@ -287,7 +287,7 @@ class Packer:
     def _demands(self, deck: Deck) -> list[Demand]:
         return [self.know.demand(runner.wish) for runner in deck.runners.values()]
 
-    def _progress(self, deck: Deck, newcomer: Wish | None, doubt: float = HOPED) -> float:
+    def _progress(self, deck: Deck, newcomer: Wish | None, doubt: Doubt) -> float:
         """Return the progress of a card's trials, with one more if given."""
         what = deck.card.name, None if newcomer is None else self.know.kind(newcomer), doubt
         found = self._sums.get(what)
@@ -371,25 +371,20 @@ class Packer:
         if deck.cap is not None and together > deck.cap:
             return False
         if self.know.loads.sharing == "cores":  # what trials want of them is measured
-            return self._gains(deck, wish, 0.0)
-        if not self._gains(deck, wish, HOPED):
+            return self._gain(deck, wish, LIKELY) > LEAST_GAIN
+        if self._gain(deck, wish, HOPED) <= LEAST_GAIN:
             return False
-        likely = self._progress(deck, wish, 0.0) - self._progress(deck, None, 0.0)
-        return self._gains(deck, wish, FEARED) or ready_for_more(deck, likely, at)
+        if self._gain(deck, wish, FEARED) > LEAST_GAIN:
+            return True
+        return ready_for_more(deck, self._gain(deck, wish, LIKELY), at)
 
-    def _gains(self, deck: Deck, wish: Wish, doubt: float) -> bool:
-        """Whether a trial adds to the progress of a card."""
-        now, then = self._progress(deck, None, doubt), self._progress(deck, wish, doubt)
-        return then > now + LEAST_GAIN
+    def _gain(self, deck: Deck, wish: Wish, doubt: Doubt) -> float:
+        """Return what a trial adds to the progress of a card."""
+        return self._progress(deck, wish, doubt) - self._progress(deck, None, doubt)
 
     def _best(self, decks: list[Deck], wish: Wish) -> Deck:
         """Return the card where it adds most; of those that are alike, the tightest fit."""
-
-        def gain(deck: Deck) -> float:
-            added = self._progress(deck, wish) - self._progress(deck, None)
-            return added * deck.card.speed
-
-        gains = [(gain(deck), deck) for deck in decks]
+        gains = [(self._gain(deck, wish, HOPED) * deck.card.speed, deck) for deck in decks]
         most = max(value for value, _ in gains)
         near = [deck for value, deck in gains if value >= most - _ALIKE]
         return min(near, key=lambda deck: deck.free_bytes)

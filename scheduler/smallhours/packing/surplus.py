@@ -9,7 +9,7 @@ from typing import Final
 from smallhours.packing.cards import Deck, Runner
 from smallhours.packing.guard import LONGEST_S
 from smallhours.packing.knowledge import Knowledge
-from smallhours.packing.load import HOPED, LEAST_GAIN
+from smallhours.packing.load import LEAST_GAIN, SPARED
 
 #: So many times the trials that showed how they get on beside each other may be there at once.
 _GROWS: Final = 2
@@ -24,7 +24,7 @@ def surplus(deck: Deck, know: Knowledge, behind: Collection[str]) -> Runner | No
 
     Args:
         deck: The card.
-        know: What is known of studies. The trials get the benefit of the doubt, as newcomers do.
+        know: What is known of studies. The trials get the benefit of the doubt.
         behind: Studies that were served less than others: theirs stay, or the one that asks for
             most would be started and undone for as long as there are others.
     """
@@ -32,14 +32,14 @@ def surplus(deck: Deck, know: Knowledge, behind: Collection[str]) -> Runner | No
     if len(there) < 2 or any(r.pausing or r.probe for r in deck.runners.values()):
         return None
     wishes = [runner.wish for runner in there]
-    found, most = None, know.progress(wishes, HOPED) + LEAST_GAIN
+    found, most = None, know.progress(wishes, SPARED) + LEAST_GAIN
     seen: set[Hashable] = set()
     for runner in reversed(there):
         kind = know.kind(runner.wish)
         if kind in seen or not runner.can_pause or runner.wish.study in behind:
             continue
         seen.add(kind)
-        without = know.progress([wish for wish in wishes if wish is not runner.wish], HOPED)
+        without = know.progress([wish for wish in wishes if wish is not runner.wish], SPARED)
         if without > most:
             found, most = runner, without
     return found

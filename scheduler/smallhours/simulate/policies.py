@@ -8,7 +8,7 @@ from typing import Final
 from smallhours.packing.cards import Pause, Start, Wish
 from smallhours.packing.footprint import Bound
 from smallhours.packing.knowledge import Knowledge
-from smallhours.packing.load import Demand
+from smallhours.packing.load import Demand, Doubt
 from smallhours.packing.packer import Packer
 from smallhours.simulate.cards import Begin, Ending, Order, Speeds, Suspend
 from smallhours.simulate.workload import TrialSpec, Workload
@@ -122,7 +122,7 @@ class Truth(Knowledge):
         loads = [self._trials[wish.key].load for wish in wishes]
         return [1.0 / rate for rate in self._speeds.of(tuple(loads))] if loads else []
 
-    def progress(self, wishes: Sequence[Wish], doubt: float) -> float:
+    def progress(self, wishes: Sequence[Wish], doubt: Doubt) -> float:
         """Return the progress of trials beside each other."""
         return sum(1.0 / slow for slow in self.slowdowns(wishes))
 
